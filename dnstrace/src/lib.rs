@@ -1,0 +1,21 @@
+//! dnstrace: every DNS lookup of a pod, and what became of each packet.
+//!
+//! One direction, one room a step; an event enters at the top and leaves at the bottom as words:
+//!
+//! - [`capture`]: the live kernel: offsets from BTF, attachment of the eBPF programs, the ring's reader
+//! - [`source`]: where events come from, in the order of their time, with what was lost
+//! - [`event`]: the events themselves
+//! - [`dns`]: payload bytes to DNS messages
+//! - [`identify`]: cgroup and process to pod, container, host service
+//! - [`lookup`]: messages to attempts and queries
+//! - [`output`]: queries to what the user reads
+//!
+//! [`dns`] and [`lookup`] are pure: events and time come in, values go out.
+
+pub mod capture;
+pub mod dns;
+pub mod event;
+pub mod identify;
+pub mod lookup;
+pub mod output;
+pub mod source;

@@ -1,6 +1,7 @@
 //! What the loader hands to the programs before they start: read-only globals.
 
 use core::mem::size_of;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Ports that can be watched at the same time.
 pub const MAX_PORTS: usize = 8;
@@ -13,7 +14,7 @@ pub const ABSENT: u32 = u32::MAX;
 /// One flat list of `u32`; a field is named after the C path it stands for. Mandatory unless said otherwise;
 /// an optional one that is missing holds [`ABSENT`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Offsets {
     /// `sk_buff.head`
     pub skb_head: u32,
@@ -33,6 +34,8 @@ pub struct Offsets {
     pub skb_transport_header: u32,
     /// `skb_shared_info.gso_size`
     pub shinfo_gso_size: u32,
+    /// `sock.sk_protocol`: 16 bits wide since 5.6.
+    pub sk_protocol: u32,
     /// `sock.__sk_common.skc_net.net`
     pub sk_net: u32,
     /// `net.ns.inum`
@@ -63,9 +66,39 @@ pub struct Offsets {
     pub kernfs_node_id: u32,
 }
 
+impl Offsets {
+    /// No offset known yet.
+    pub const ABSENT: Self = Self {
+        skb_head: ABSENT,
+        skb_data: ABSENT,
+        skb_len: ABSENT,
+        skb_data_len: ABSENT,
+        skb_end: ABSENT,
+        skb_sk: ABSENT,
+        skb_network_header: ABSENT,
+        skb_transport_header: ABSENT,
+        shinfo_gso_size: ABSENT,
+        sk_protocol: ABSENT,
+        sk_net: ABSENT,
+        net_inum: ABSENT,
+        task_group_leader: ABSENT,
+        task_comm: ABSENT,
+        task_cgroups: ABSENT,
+        css_set_dfl_cgrp: ABSENT,
+        css_set_subsys: ABSENT,
+        css_cgroup: ABSENT,
+        css_parent: ABSENT,
+        cgroup_self: ABSENT,
+        cgroup_kn: ABSENT,
+        cgroup_root: ABSENT,
+        cgroup_root_hierarchy_id: ABSENT,
+        kernfs_node_id: ABSENT,
+    };
+}
+
 /// Everything else that the programs are told.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Config {
     /// UDP and TCP ports that count as DNS, CPU order; unused places are 0.
     pub ports: [u16; MAX_PORTS],
@@ -76,10 +109,22 @@ pub struct Config {
     pub memory_cgrp_id: u32,
     /// Process id that is traced, with [`target::PROCESS`].
     pub pid: u32,
-    /// Process id of dnstrace itself, whose own lookups are not traced.
-    pub own_pid: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Process name that is traced, with [`target::COMM`], NUL-padded.
     pub comm: [u8; crate::wire::COMM_LEN],
+}
+
+impl Config {
+    /// Every message, of everybody, on no port yet.
+    pub const EVERYTHING: Self = Self {
+        ports: [0; MAX_PORTS],
+        target: 0,
+        memory_cgrp_id: ABSENT,
+        pid: 0,
+        reserved: 0,
+        comm: [0; crate::wire::COMM_LEN],
+    };
 }
 
 /// Bits of [`Config::target`]. Without any bit every message is wanted.
@@ -115,7 +160,7 @@ pub const HOOKS: u32 = 4;
 
 /// What one hook did: the value of the per-CPU map `COUNTERS`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Counters {
     /// Records written into the ring.
     pub written: u64,
@@ -127,6 +172,6 @@ pub struct Counters {
     pub filtered: u64,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 23 * 4);
+const _: () = assert!(size_of::<Offsets>() == 24 * 4);
 const _: () = assert!(size_of::<Config>() == 16 + 16 + 16);
 const _: () = assert!(size_of::<Counters>() == 32);

@@ -153,9 +153,7 @@ fn read<T: FromBytes>(record: &[u8]) -> Result<(T, &[u8]), WireError> {
 
 /// The first `captured` bytes of `rest`.
 fn captured(rest: &[u8], captured: u32, record: &[u8]) -> Result<Bytes, WireError> {
-    rest.get(..captured as usize)
-        .map(Bytes::copy_from_slice)
-        .ok_or(WireError::Short(record.len()))
+    rest.get(..captured as usize).map(Bytes::copy_from_slice).ok_or(WireError::Short(record.len()))
 }
 
 fn decode_message(record: &[u8], events: &mut Vec<Event>) -> Result<(), WireError> {
@@ -191,19 +189,18 @@ fn decode_message(record: &[u8], events: &mut Vec<Event>) -> Result<(), WireErro
     Ok(())
 }
 
+/// Messages in one segmented payload at the most (`UDP_MAX_SEGMENTS`: 64 up to 6.8, 128 since).
+const MAX_SEGMENTS: u32 = 128;
+
 /// The messages of one `UDP_SEGMENT` send or `UDP_GRO` packet: each of `size` bytes, the last what remains.
 fn segments(whole: SocketMessage, size: u32) -> impl Iterator<Item = SocketMessage> {
-    (0..whole.length.div_ceil(size)).map(move |index| {
+    (0..whole.length.div_ceil(size).min(MAX_SEGMENTS)).map(move |index| {
         let start = index.saturating_mul(size);
         let length = size.min(whole.length - start);
         let have = whole.payload.len();
         let from = (start as usize).min(have);
         let to = (start.saturating_add(length) as usize).min(have);
-        SocketMessage {
-            payload: whole.payload.slice(from..to),
-            length,
-            ..whole.clone()
-        }
+        SocketMessage { payload: whole.payload.slice(from..to), length, ..whole.clone() }
     })
 }
 
@@ -219,12 +216,7 @@ fn decode_cgroup(record: &[u8]) -> Result<CgroupMade, WireError> {
 
 fn task(raw: &wire::Task) -> Task {
     let name = raw.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-    Task {
-        cgroup: raw.cgroup,
-        pid: raw.pid,
-        tid: raw.tid,
-        comm: String::from_utf8_lossy(name).into_owned(),
-    }
+    Task { cgroup: raw.cgroup, pid: raw.pid, tid: raw.tid, comm: String::from_utf8_lossy(name).into_owned() }
 }
 
 fn flow(raw: &wire::Flow) -> Result<Flow, WireError> {
@@ -291,9 +283,7 @@ mod tests {
 
     #[test]
     fn a_message_keeps_every_field() {
-        let [message] = &messages(&message_record(4, b"abcd", 0, 0))[..] else {
-            panic!("one message")
-        };
+        let [message] = &messages(&message_record(4, b"abcd", 0, 0))[..] else { panic!("one message") };
         assert_eq!(message.time, KernelTime(5));
         assert_eq!(message.flow.source, "10.244.1.7:40000".parse().unwrap());
         assert_eq!(message.flow.destination, "[fd00::a]:53".parse().unwrap());
@@ -326,7 +316,12 @@ mod tests {
         decode(&record, &mut events).unwrap();
         assert_eq!(
             events,
-            [Event::Cgroup(CgroupMade { time: KernelTime(9), cgroup: 4711, hierarchy: 0, path: "/a/bc".into() })]
+            [Event::Cgroup(CgroupMade {
+                time: KernelTime(9),
+                cgroup: 4711,
+                hierarchy: 0,
+                path: "/a/bc".into()
+            })]
         );
     }
 

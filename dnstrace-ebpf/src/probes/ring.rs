@@ -1,0 +1,106 @@
+//! Records into the ring, and the count of those that did not fit.
+
+use core::mem::size_of;
+
+use aya_ebpf::{
+    helpers::{
+        bpf_get_smp_processor_id, bpf_ktime_get_ns,
+        generated::{bpf_probe_read_kernel, bpf_ringbuf_output},
+    },
+    macros::map,
+    maps::{PerCpuArray, RingBuf},
+};
+use dnstrace_ebpf::{
+    config::{Counters, HOOKS, Hook},
+    wire::{EventHeader, MAX_PAYLOAD},
+};
+
+use super::kernel::Skip;
+
+/// All records of all hooks. The loader sets the size.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// What each hook did, by [`Hook`].
+#[map]
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(HOOKS, 0);
+
+/// A record under construction: too large for the stack of 512 bytes.
+#[repr(C)]
+pub struct Record<H> {
+    pub head: H,
+    payload: [u8; MAX_PAYLOAD],
+}
+
+impl<H> Record<H> {
+    /// Copies up to `length` bytes from kernel address `from` into the payload. Returns how many were copied:
+    /// none if the memory could not be read.
+    #[inline(always)]
+    pub fn copy_payload(&mut self, from: u64, length: u32) -> u32 {
+        let length = bounded(length);
+        // SAFETY: the destination holds MAX_PAYLOAD bytes, `length` is at most that; the source is checked by
+        // the helper.
+        let read =
+            unsafe { bpf_probe_read_kernel(self.payload.as_mut_ptr().cast(), length, from as *const _) };
+        if read == 0 { length } else { 0 }
+    }
+
+    /// The place of the payload, for a helper that fills it.
+    #[inline(always)]
+    pub fn payload(&mut self) -> &mut [u8; MAX_PAYLOAD] {
+        &mut self.payload
+    }
+
+    /// Writes the head and `captured` bytes of payload into the ring.
+    #[inline(always)]
+    pub fn output(&self, captured: u32) -> Result<(), Skip> {
+        let size = size_of::<H>() as u64 + u64::from(bounded(captured));
+        // SAFETY: `self` is at least `size` bytes long: `bounded` sees to that.
+        let written = unsafe {
+            bpf_ringbuf_output(
+                (&raw const EVENTS).cast_mut().cast(),
+                (&raw const *self).cast_mut().cast(),
+                size,
+                0,
+            )
+        };
+        if written == 0 { Ok(()) } else { Err(Skip::RingFull) }
+    }
+}
+
+/// `length`, at most [`MAX_PAYLOAD`], in a form that every verifier since 5.10 understands: it follows a mask,
+/// not a comparison whose register was spilled meanwhile.
+#[inline(always)]
+fn bounded(length: u32) -> u32 {
+    const MASK: u32 = (MAX_PAYLOAD as u32).next_power_of_two() * 2 - 1;
+    let length = core::hint::black_box(length) & MASK;
+    if length > MAX_PAYLOAD as u32 { MAX_PAYLOAD as u32 } else { length }
+}
+
+/// The head of a record of this kind, now.
+#[inline(always)]
+pub fn header(kind: u16, hook: Hook) -> EventHeader {
+    // SAFETY: helpers without arguments.
+    let (time_ns, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+    EventHeader { time_ns, kind, hook: hook as u16, cpu }
+}
+
+/// Counts how a hook ended.
+#[inline(always)]
+pub fn count(hook: Hook, result: Result<(), Skip>) -> u32 {
+    if result == Err(Skip::NotOurs) {
+        return 0;
+    }
+    if let Some(counters) = COUNTERS.get_ptr_mut(hook as u32) {
+        // SAFETY: this CPU's own slot; eBPF programs of one hook do not interrupt each other on a CPU.
+        let counters = unsafe { &mut *counters };
+        match result {
+            Ok(()) => counters.written += 1,
+            Err(Skip::RingFull) => counters.ring_full += 1,
+            Err(Skip::Unreadable) => counters.unreadable += 1,
+            Err(Skip::Unwanted) => counters.filtered += 1,
+            Err(Skip::NotOurs) => {}
+        }
+    }
+    0
+}

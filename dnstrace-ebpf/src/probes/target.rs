@@ -1,0 +1,58 @@
+//! Whose messages are wanted: decided in the kernel, so that a busy node pays for one pod only.
+
+use aya_ebpf::{macros::map, maps::HashMap};
+use dnstrace_ebpf::{config::target, wire::Task};
+
+use super::kernel::{Cgroup, Skip, config};
+
+/// Ids of the cgroups that are meant, each with all below it.
+#[map]
+static TARGET_CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(16_384, 0);
+
+/// Inode numbers of the network namespaces that are meant.
+#[map]
+static TARGET_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 0);
+
+/// A container's cgroup lies at most this deep below the root: kind's nested nodes need 8, systemd inside a
+/// container some more.
+const MAX_DEPTH: u32 = 16;
+
+/// Whether the user asked for this task on this network namespace.
+#[inline(always)]
+pub fn wanted(task: &Task, cgroup: Cgroup, netns: u32) -> Result<bool, Skip> {
+    let bits = config!(target);
+    if bits & target::PROCESS != 0 && task.pid != config!(pid) {
+        return Ok(false);
+    }
+    if bits & target::COMM != 0 && task.comm != config!(comm) {
+        return Ok(false);
+    }
+    if bits & target::LISTED != 0 {
+        // SAFETY: the value is a marker that nobody writes after insertion.
+        return Ok(unsafe { TARGET_NETNS.get(netns) }.is_some() || listed(cgroup)?);
+    }
+    if bits & target::UNLISTED != 0 {
+        return Ok(!listed(cgroup)?);
+    }
+    Ok(true)
+}
+
+/// Whether `cgroup` or one above it is listed. The walk, and not a look at the task's own cgroup alone, finds
+/// a container that started a moment ago, before the loader has heard of it.
+#[inline(always)]
+fn listed(cgroup: Cgroup) -> Result<bool, Skip> {
+    let mut cgroup = cgroup;
+    let mut depth = 0;
+    while depth < MAX_DEPTH {
+        // SAFETY: as above.
+        if unsafe { TARGET_CGROUPS.get(cgroup.id()?) }.is_some() {
+            return Ok(true);
+        }
+        match cgroup.parent()? {
+            Some(parent) => cgroup = parent,
+            None => return Ok(false),
+        }
+        depth += 1;
+    }
+    Ok(false)
+}

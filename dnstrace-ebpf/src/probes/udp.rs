@@ -1,0 +1,109 @@
+//! DNS messages over UDP, where they leave and reach a socket.
+//!
+//! `ip_send_skb`, `ip6_send_skb` and `skb_consume_udp` see the finished datagram in kernel memory, in the
+//! task that sends or receives it, for every way of sending (sendto, sendmsg, sendmmsg, write, io_uring) and
+//! of receiving. Checked on 5.10 to 7.2.
+
+use aya_ebpf::{
+    macros::{kprobe, map},
+    maps::PerCpuArray,
+    programs::ProbeContext,
+};
+use dnstrace_ebpf::{
+    config::Hook,
+    wire::{MAX_PAYLOAD, MessageEvent, RECEIVED, SENT, kind, message_flag},
+};
+
+use super::{
+    kernel::{IPPROTO_UDP, SkBuff, Skip, Sock, current},
+    ring::{Record, count, header},
+    target::wanted,
+};
+
+/// One record under construction a CPU. kprobe programs do not interrupt each other on a CPU.
+#[map]
+static MESSAGE: PerCpuArray<Record<MessageEvent>> = PerCpuArray::with_max_entries(1, 0);
+
+/// `int ip_send_skb(struct net *net, struct sk_buff *skb)`, net/ipv4/ip_output.c, 5.10 to 7.2.
+#[kprobe]
+pub fn ip_send_skb(ctx: ProbeContext) -> u32 {
+    count(Hook::IpSendSkb, try_send(ctx.arg(1), Hook::IpSendSkb))
+}
+
+/// `int ip6_send_skb(struct sk_buff *skb)`, net/ipv6/ip6_output.c, 5.10 to 7.2.
+#[kprobe]
+pub fn ip6_send_skb(ctx: ProbeContext) -> u32 {
+    count(Hook::Ip6SendSkb, try_send(ctx.arg(0), Hook::Ip6SendSkb))
+}
+
+/// `void skb_consume_udp(struct sock *sk, struct sk_buff *skb, int len)`, net/ipv4/udp.c, 5.10 to 7.2.
+#[kprobe]
+pub fn skb_consume_udp(ctx: ProbeContext) -> u32 {
+    count(Hook::SkbConsumeUdp, try_consume(&ctx))
+}
+
+#[inline(always)]
+fn try_send(skb: Option<u64>, hook: Hook) -> Result<(), Skip> {
+    let skb = SkBuff(skb.ok_or(Skip::NotOurs)?);
+    let sock = skb.sock()?;
+    if sock.protocol()? != u16::from(IPPROTO_UDP) {
+        return Err(Skip::NotOurs);
+    }
+    write_message(skb, sock, SENT, hook)
+}
+
+#[inline(always)]
+fn try_consume(ctx: &ProbeContext) -> Result<(), Skip> {
+    let sock = Sock(ctx.arg(0).ok_or(Skip::NotOurs)?);
+    let skb = SkBuff(ctx.arg(1).ok_or(Skip::NotOurs)?);
+    let length: i32 = ctx.arg(2).ok_or(Skip::NotOurs)?;
+    // A look without taking (MSG_PEEK) comes with a negative length; the packet will come by again.
+    if length < 0 {
+        return Err(Skip::NotOurs);
+    }
+    write_message(skb, sock, RECEIVED, Hook::SkbConsumeUdp)
+}
+
+/// Writes the datagram in `skb` as a message of the current task.
+#[inline(always)]
+fn write_message(skb: SkBuff, sock: Sock, direction: u8, hook: Hook) -> Result<(), Skip> {
+    let datagram = skb.datagram()?;
+    let netns = sock.netns()?;
+    let (task, cgroup) = current()?;
+    if !wanted(&task, cgroup, netns)? {
+        return Err(Skip::Unwanted);
+    }
+    let record = MESSAGE.get_ptr_mut(0).ok_or(Skip::Unreadable)?;
+    // SAFETY: this CPU's own slot, and no other kprobe program runs on this CPU meanwhile.
+    let record = unsafe { &mut *record };
+    let captured = record.copy_payload(datagram.payload, datagram.linear);
+    record.head = MessageEvent {
+        header: header(kind::MESSAGE, hook),
+        sock: sock.0,
+        task,
+        netns,
+        direction,
+        flags: flags(captured, datagram.linear, datagram.length, datagram.segment),
+        segment: datagram.segment,
+        flow: datagram.flow,
+        length: datagram.length,
+        captured,
+    };
+    record.output(captured)
+}
+
+/// See [`message_flag`].
+#[inline(always)]
+fn flags(captured: u32, linear: u32, length: u32, segment: u16) -> u8 {
+    let mut flags = 0;
+    if linear < length && linear < MAX_PAYLOAD as u32 {
+        flags |= message_flag::NONLINEAR;
+    }
+    if captured == 0 && linear != 0 {
+        flags |= message_flag::UNREADABLE;
+    }
+    if segment != 0 {
+        flags |= message_flag::SEGMENTED;
+    }
+    flags
+}

@@ -1,1 +1,43 @@
-fn main() {}
+//! `e2e`: the laboratory of the end-to-end tests, and the programs it runs inside it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use dnstrace_tests::{
+    lab::{
+        by_hand::{self, ExecArgs, LabArgs},
+        enter::{self, EnterArgs, PauseArgs},
+    },
+    serve::{self, ServeArgs},
+};
+
+/// A small Kubernetes-shaped node with real DNS traffic, for the end-to-end tests of dnstrace
+#[derive(Debug, Parser)]
+#[command(name = "e2e", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Lab(LabArgs),
+    Exec(ExecArgs),
+    Serve(ServeArgs),
+    #[command(hide = true)]
+    Enter(EnterArgs),
+    #[command(hide = true)]
+    Pause(PauseArgs),
+}
+
+fn main() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Lab(args) => return by_hand::lab(&args),
+        Command::Exec(args) => match by_hand::exec(args)? {},
+        Command::Serve(args) => serve::serve(&args)?,
+        Command::Enter(args) => match enter::enter(&args)? {},
+        Command::Pause(args) => enter::pause(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,121 @@
+//! DNS servers in pods: a real one, and the one that misbehaves on request.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{pod::Pod, process::Process, zone::Zone};
+use crate::serve::{LISTENING, ServeTally};
+
+/// A running unbound.
+#[derive(Debug)]
+pub struct Unbound {
+    process: Process,
+    conf: PathBuf,
+}
+
+impl Unbound {
+    /// Starts unbound in the pod's first container and waits until it answers.
+    pub fn start(pod: &Pod, zone: &Zone) -> Result<Self> {
+        let mut server = Self::launch(pod, zone)?;
+        server.wait_until_it_answers(pod)?;
+        Ok(server)
+    }
+
+    /// Starts unbound in several pods, beside each other: its start takes a second or two under emulation.
+    pub fn start_all(pods: &[Pod], zone: &Zone) -> Result<Vec<Self>> {
+        let mut servers = pods.iter().map(|pod| Self::launch(pod, zone)).collect::<Result<Vec<_>>>()?;
+        for (server, pod) in servers.iter_mut().zip(pods) {
+            server.wait_until_it_answers(pod)?;
+        }
+        Ok(servers)
+    }
+
+    fn launch(pod: &Pod, zone: &Zone) -> Result<Self> {
+        let conf = std::env::temp_dir().join(format!("unbound-{}.conf", pod.uid));
+        fs::write(&conf, zone.unbound_conf())?;
+        let argv = ["unbound".as_ref(), "-d".as_ref(), "-c".as_ref(), conf.as_os_str()];
+        let process = Process::start_quiet(pod.command(pod.first_container()?, &argv)?)?;
+        Ok(Self { process, conf })
+    }
+
+    fn wait_until_it_answers(&mut self, pod: &Pod) -> Result<()> {
+        const ATTEMPTS: usize = 300;
+        let at = SocketAddr::new(pod.ip.into(), 53);
+        for _ in 0..ATTEMPTS {
+            ensure!(self.process.is_running()?, "unbound in {} ended; see `unbound-checkconf`", pod.name);
+            if answers(at)? {
+                return Ok(());
+            }
+        }
+        bail!("unbound in {} does not answer", pod.name)
+    }
+
+    /// Its process id on the node.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        // It is only litter in the temporary directory.
+        let _ = fs::remove_file(&self.conf);
+    }
+}
+
+/// A running `e2e serve`.
+#[derive(Debug)]
+pub struct Serve {
+    process: Process,
+}
+
+impl Serve {
+    /// Starts `e2e serve ARGS` in the pod's first container and waits until it listens.
+    pub fn start(pod: &Pod, args: &[&str]) -> Result<Self> {
+        let own = std::env::current_exe().context("this program has no path")?;
+        let own = own.to_str().context("this program's path is no UTF-8")?;
+        let mut process = pod.spawn(pod.first_container()?, &[&[own, "serve"], args].concat())?;
+        let line = process.read_line()?;
+        ensure!(line == LISTENING, "e2e serve said {line:?}");
+        Ok(Self { process })
+    }
+
+    /// Its process id on the node.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Stops it and returns what it counted.
+    pub fn stop(self) -> Result<ServeTally> {
+        let output = self.process.wait()?.success()?;
+        serde_json::from_str(&output.stdout).with_context(|| format!("no tally in {:?}", output.stdout))
+    }
+}
+
+/// Whether a server at this address answers a query for the root's NS within a moment.
+fn answers(server: SocketAddr) -> Result<bool> {
+    const MOMENT: Duration = Duration::from_millis(50);
+    const QUERY: &[u8] = b"\x70\x69\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01";
+    let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(server)?;
+    socket.set_read_timeout(Some(MOMENT))?;
+    // Before the server has bound its port, the second of these fails with ECONNREFUSED.
+    match socket.send(QUERY).and_then(|_| socket.recv(&mut [0; 512])) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            thread::sleep(MOMENT);
+            Ok(false)
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot ask {server}")),
+    }
+}

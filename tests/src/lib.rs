@@ -1,0 +1,6 @@
+//! The end-to-end suite: a Kubernetes-shaped node with real DNS traffic in it, and what dnstrace must say of it.
+//!
+//! [`lab`] builds the node; [`serve`] is the DNS server that misbehaves on request.
+
+pub mod lab;
+pub mod serve;

@@ -1,4 +1,14 @@
-//! The live kernel: what it can be asked for, attachment, and the reader of the ring.
+//! The live kernel: what it can be asked for, the attachment of the eBPF programs, and the reader of the ring.
+//!
+//! In this order: [`preflight`] refuses what cannot work, [`offsets`] asks the kernel's BTF for its layout,
+//! [`attach`] loads and attaches what [`hooks`] lists, [`ring`] reads.
 
+pub mod attach;
 pub mod btf;
+pub mod hooks;
 pub mod kallsyms;
+pub mod offsets;
+pub mod preflight;
+pub mod ring;
+
+pub use attach::{Capture, CaptureError, Missing, Request};

@@ -1,0 +1,16 @@
+//! Messages to attempts and queries. Pure: messages and time come in, finished queries go out.
+//!
+//! [`Tracker`] keeps what is under way. Feed it in order of time: [`Tracker::message`] for each message,
+//! [`Tracker::advance`] whenever event time has passed, [`Tracker::finish`] at the end. What it decides depends
+//! on event time alone, so a replay decides the same.
+
+mod conversation;
+mod model;
+mod tracker;
+
+pub use conversation::{Conversation, Role};
+pub use model::{Answer, Attempt, Fate, Observation, Outcome, Query, Stray, StrayReason};
+pub use tracker::{Limits, Output, Totals, Tracker};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! Loads the eBPF object and attaches what the table of hooks lists.
+
+use std::{io, path::Path};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, Pod,
+    maps::{HashMap, MapData, MapError, PerCpuArray},
+    programs::{KProbe, ProgramError, RawTracePoint},
+};
+use dnstrace_ebpf::config::{Config, Counters, Offsets};
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use super::{
+    btf::{Btf, BtfError},
+    hooks::{Kind, Row, TABLE},
+    offsets,
+    preflight::VMLINUX_BTF,
+    ring::Ring,
+};
+
+/// The eBPF object, built by `build.rs`. Aligned for the ELF parser.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dnstrace-probes"));
+
+/// What is to be captured.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Settings of the programs; [`Config::memory_cgrp_id`] is filled in here.
+    pub config: Config,
+    /// The pods' cgroups live in a cgroup v1 hierarchy: that of the memory controller.
+    pub cgroup_v1: bool,
+    /// Cgroups that the target means (with all below them).
+    pub cgroups: Vec<u64>,
+    /// Network namespaces that the target means.
+    pub netns: Vec<u32>,
+    /// Size of the ring in bytes: a power of two, a multiple of the page size.
+    pub ring_bytes: u32,
+}
+
+/// A hook that could not be attached, and why.
+#[derive(Debug)]
+pub struct Missing {
+    pub row: Row,
+    pub why: String,
+}
+
+/// Why nothing can be captured.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    #[error("this dnstrace was built without its eBPF programs (AYA_BUILD_SKIP): it can read recordings, not trace")]
+    NoObject,
+    #[error("the kernel's BTF cannot be used: {0}")]
+    Btf(#[from] BtfError),
+    #[error("the kernel did not take the eBPF object: {0}")]
+    Load(#[from] EbpfError),
+    #[error("the eBPF object has no {0}: it does not belong to this dnstrace")]
+    Object(&'static str),
+    #[error("cannot attach to {function}: {why}; without it dnstrace cannot see {lost}")]
+    Attach { function: &'static str, why: String, lost: &'static str },
+    #[error("eBPF map {name}: {error}")]
+    Map { name: &'static str, error: MapError },
+    #[error("cannot wait for the ring: {0}")]
+    Ring(io::Error),
+}
+
+/// The attached programs. Dropping it detaches them all; a killed process leaves nothing behind either.
+#[derive(Debug)]
+pub struct Capture {
+    /// Holds programs, links and maps.
+    ebpf: Ebpf,
+    missing: Vec<Missing>,
+}
+
+impl Capture {
+    /// Loads and attaches. The ring's reader comes with it.
+    ///
+    /// # Errors
+    /// If the kernel refuses the object or a hook without which there is no point in tracing.
+    pub fn start(request: &Request) -> Result<(Self, Ring), CaptureError> {
+        if OBJECT.is_empty() {
+            return Err(CaptureError::NoObject);
+        }
+        let btf = Btf::load(Path::new(VMLINUX_BTF))?;
+        let offsets = offsets::resolve(&btf)?;
+        let mut config = request.config;
+        if request.cgroup_v1 {
+            config.memory_cgrp_id = offsets::memory_controller(&btf);
+        }
+        let mut ebpf = load(&offsets, &config, request.ring_bytes)?;
+        fill(&mut ebpf, "TARGET_CGROUPS", &request.cgroups)?;
+        fill(&mut ebpf, "TARGET_NETNS", &request.netns)?;
+        let ring = Ring::open(ebpf.take_map("EVENTS").ok_or(CaptureError::Object("map EVENTS"))?)?;
+        let mut capture = Self { ebpf, missing: Vec::new() };
+        capture.attach_all()?;
+        Ok((capture, ring))
+    }
+
+    /// The hooks that are not attached.
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// What each hook did so far, summed over the CPUs, in the order of the table.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn counters(&self) -> Result<[Counters; TABLE.len()], CaptureError> {
+        const NAME: &str = "COUNTERS";
+        let map = self.ebpf.map(NAME).ok_or(CaptureError::Object("map COUNTERS"))?;
+        let error = |error| CaptureError::Map { name: NAME, error };
+        let map: PerCpuArray<&MapData, [u8; size_of::<Counters>()]> =
+            PerCpuArray::try_from(map).map_err(error)?;
+        let mut sums = [Counters::default(); TABLE.len()];
+        for (index, sum) in (0u32..).zip(sums.iter_mut()) {
+            for cpu in map.get(&index, 0).map_err(error)?.iter() {
+                let Ok(counters) = Counters::read_from_bytes(cpu) else { continue };
+                sum.written += counters.written;
+                sum.ring_full += counters.ring_full;
+                sum.unreadable += counters.unreadable;
+                sum.filtered += counters.filtered;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Adds a cgroup to the target while the trace runs.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn add_cgroup(&mut self, cgroup: u64) -> Result<(), CaptureError> {
+        fill(&mut self.ebpf, "TARGET_CGROUPS", &[cgroup])
+    }
+
+    fn attach_all(&mut self) -> Result<(), CaptureError> {
+        for row in TABLE {
+            if let Err(why) = attach_one(&mut self.ebpf, &row) {
+                if row.mandatory {
+                    return Err(CaptureError::Attach {
+                        function: row.target,
+                        why,
+                        lost: row.lost_without,
+                    });
+                }
+                self.missing.push(Missing { row, why });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn load(offsets: &Offsets, config: &Config, ring_bytes: u32) -> Result<Ebpf, CaptureError> {
+    Ok(EbpfLoader::new()
+        .override_global("OFFSETS", offsets.as_bytes(), true)
+        .override_global("CONFIG", config.as_bytes(), true)
+        .map_max_entries("EVENTS", ring_bytes)
+        .load(OBJECT)?)
+}
+
+/// Puts `keys` into the set `name`.
+fn fill<K: Pod>(ebpf: &mut Ebpf, name: &'static str, keys: &[K]) -> Result<(), CaptureError> {
+    let map = ebpf.map_mut(name).ok_or(CaptureError::Object(name))?;
+    let error = |error| CaptureError::Map { name, error };
+    let mut map: HashMap<&mut MapData, K, u8> = HashMap::try_from(map).map_err(error)?;
+    for key in keys {
+        map.insert(key, 1, 0).map_err(error)?;
+    }
+    Ok(())
+}
+
+fn attach_one(ebpf: &mut Ebpf, row: &Row) -> Result<(), String> {
+    let program = ebpf.program_mut(row.program).ok_or("the eBPF object has no such program")?;
+    let attached = match row.kind {
+        Kind::Kprobe => attach_kprobe(program.try_into().map_err(chain)?, row.target),
+        Kind::RawTracepoint => attach_raw_tracepoint(program.try_into().map_err(chain)?, row.target),
+    };
+    attached.map_err(chain)
+}
+
+fn attach_kprobe(program: &mut KProbe, function: &str) -> Result<(), ProgramError> {
+    program.load()?;
+    program.attach(function, 0)?;
+    Ok(())
+}
+
+fn attach_raw_tracepoint(program: &mut RawTracePoint, tracepoint: &str) -> Result<(), ProgramError> {
+    program.load()?;
+    program.attach(tracepoint)?;
+    Ok(())
+}
+
+/// An error with its causes, in one line.
+fn chain(error: ProgramError) -> String {
+    let mut line = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}

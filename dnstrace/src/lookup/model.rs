@@ -1,0 +1,163 @@
+//! The values that the tracker makes: queries with their attempts and fates.
+
+use std::net::SocketAddr;
+
+use crate::{
+    dns::{Decoded, Defect, Edns, Flags, Message, Question},
+    event::{KernelTime, SocketMessage, Task, Transport},
+    identify::Owner,
+};
+
+use super::{Conversation, Role};
+
+/// A message with all that is known of it: what the tracker is fed.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    pub seen: SocketMessage,
+    pub decoded: Decoded,
+    pub owner: Owner,
+}
+
+/// One question of one process (or one client of a server), with all its attempts.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Serial number within the trace, from 1, in order of the first attempt.
+    pub number: u64,
+    /// Whether the traced socket asked or was asked.
+    pub role: Role,
+    pub question: Question,
+    /// Pod, container or host service of the process.
+    pub owner: Owner,
+    /// The process that asked (client) or took the query in (server).
+    pub task: Task,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// In order of time, at least one.
+    pub attempts: Vec<Attempt>,
+    /// Attempts beyond what is kept (see `Limits::attempts`).
+    pub attempts_left_out: u32,
+    pub outcome: Outcome,
+    /// Kernel time at which the outcome was clear: of the answer, or of the end of waiting.
+    pub ended: KernelTime,
+}
+
+/// One query message to one server, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// When the socket sent it (client) or the program received it (server).
+    pub time: KernelTime,
+    pub conversation: Conversation,
+    /// Kernel address of the socket.
+    pub socket: u64,
+    /// Thread that sent or received it.
+    pub tid: u32,
+    /// Bytes of the query message.
+    pub length: u32,
+    pub flags: Flags,
+    pub edns: Option<Edns>,
+    pub fate: Fate,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// Still waiting when the query ended or the trace did.
+    Open,
+    /// A response came, of whatever RCODE.
+    Answered(Answer),
+    /// None came for `waited` nanoseconds: until the resolver tried again, or the time-out.
+    Unanswered { waited: u64 },
+    /// Another attempt of the query was answered before this one could be expected to be (a resolver that asks
+    /// all its servers at once).
+    NotAwaited,
+}
+
+/// A response.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// When the program received it (client) or the socket sent it (server).
+    pub time: KernelTime,
+    pub message: Message,
+    /// What could not be read of it.
+    pub defect: Option<Defect>,
+    /// Bytes of the message.
+    pub length: u32,
+}
+
+/// How a query ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// By the answer to this attempt (an index into `attempts`).
+    Answered { attempt: usize },
+    /// No attempt was answered in time.
+    Unanswered,
+    /// The trace ended first.
+    Pending,
+}
+
+impl Query {
+    /// When it was first sent or received.
+    pub fn started(&self) -> KernelTime {
+        self.attempts.first().map_or(self.ended, |attempt| attempt.time)
+    }
+
+    /// The answer that ended it.
+    pub fn answer(&self) -> Option<&Answer> {
+        match self.outcome {
+            Outcome::Answered { attempt } => self.attempts.get(attempt)?.answer(),
+            Outcome::Unanswered | Outcome::Pending => None,
+        }
+    }
+
+    /// Nanoseconds from the first attempt to the answer that ended it.
+    pub fn latency(&self) -> Option<u64> {
+        self.answer().map(|answer| answer.time.since(self.started()))
+    }
+
+    /// The server's end of the attempt that ended it, else of the last one.
+    pub fn server(&self) -> Option<(SocketAddr, Transport)> {
+        let attempt = match self.outcome {
+            Outcome::Answered { attempt } => self.attempts.get(attempt),
+            Outcome::Unanswered | Outcome::Pending => self.attempts.last(),
+        }?;
+        let conversation = &attempt.conversation;
+        let server = match conversation.role {
+            Role::Client => conversation.remote,
+            Role::Server => conversation.local,
+        };
+        Some((server, conversation.transport))
+    }
+}
+
+impl Attempt {
+    /// The response to it.
+    pub fn answer(&self) -> Option<&Answer> {
+        match &self.fate {
+            Fate::Answered(answer) => Some(answer),
+            Fate::Open | Fate::Unanswered { .. } | Fate::NotAwaited => None,
+        }
+    }
+}
+
+/// A message that is no part of a query: shown for what it is, never dropped.
+#[derive(Clone, Debug)]
+pub struct Stray {
+    pub observation: Observation,
+    pub reason: StrayReason,
+}
+
+/// Why a message is no part of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StrayReason {
+    /// It is not DNS, or too little of it was captured to tell.
+    Undecoded,
+    /// A message without a question that could be read.
+    NoQuestion,
+    /// A response whose query was not seen: sent before the trace began, lost by the capture, or never asked.
+    QueryNotSeen,
+    /// A response after its query had ended: a second answer (a server or network that duplicates, or the
+    /// answer of a server that was asked in parallel). The query's number.
+    Surplus { query: u64 },
+    /// A response that came so many nanoseconds after its attempt, when the query had been given up.
+    Late { query: u64, after: u64 },
+}

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use dnstrace_tests::{
     lab::{
-        by_hand::{self, ExecArgs, LabArgs},
+        by_hand::{self, ClientsArgs, ExecArgs, LabArgs},
         enter::{self, EnterArgs, PauseArgs},
     },
     serve::{self, ServeArgs},
@@ -24,6 +24,7 @@ struct Cli {
 enum Command {
     Lab(LabArgs),
     Exec(ExecArgs),
+    Clients(ClientsArgs),
     Serve(ServeArgs),
     #[command(hide = true)]
     Enter(EnterArgs),
@@ -35,6 +36,7 @@ fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Lab(args) => return by_hand::lab(&args),
         Command::Exec(args) => match by_hand::exec(args)? {},
+        Command::Clients(args) => by_hand::clients(&args)?,
         Command::Serve(args) => serve::serve(&args)?,
         Command::Enter(args) => match enter::enter(&args)? {},
         Command::Pause(args) => enter::pause(&args)?,

@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsString,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Instant,
 };
@@ -13,6 +13,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    clients::{Client, Clients},
     default_lab::Lab,
     enter::{self, EnterArgs, Namespace},
     pod::Pod,
@@ -21,12 +22,20 @@ use super::{
 /// How a command in the lab learns what pods there are.
 const VARIABLE: &str = "E2E_LAB";
 
+/// Builds the test clients beside this program, where the VM and later runs find them
+#[derive(Debug, Args)]
+pub struct ClientsArgs {
+    /// Leave out what needs a compiler that is not here, and say so
+    #[arg(long)]
+    if_possible: bool,
+}
+
 /// Builds a small node (two client pods, cluster DNS with two endpoints, Service) and runs a command in it
 ///
 /// The current network namespace becomes the node, so it must have no interface but `lo`: a VM without network device,
 /// or `unshare --net --mount`. The command finds the pods shop/cart-7d4f and shop/web-0 with `e2e exec`:
 ///
-///   e2e lab -- sh -c 'e2e exec cart-7d4f -- dig +search api.shop'
+///   e2e lab -- sh -c 'e2e exec cart-7d4f -- dig +search api.shop; e2e exec web-0 -- lookup-musl api.shop'
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct LabArgs {
@@ -58,16 +67,36 @@ struct Place {
     cgroup: Vec<PathBuf>,
 }
 
+/// Runs `e2e clients`: prints the path of each.
+pub fn clients(args: &ClientsArgs) -> Result<()> {
+    let clients = Clients::new()?;
+    for client in Client::ALL {
+        match clients.path(client) {
+            Ok(path) => println!("{}", path.display()),
+            Err(error) if args.if_possible => eprintln!("{} is left for later: {error:#}", client.name()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Runs `e2e lab`: returns the command's exit code.
 pub fn lab(args: &LabArgs) -> Result<ExitCode> {
     let (program, rest) = args.argv.split_first().context("no command")?;
     let started = Instant::now();
     let lab = Lab::start()?;
     eprintln!("lab: built in {:.1} s", started.elapsed().as_secs_f64());
+    let clients = Clients::new()?;
+    for client in Client::ALL {
+        if let Err(error) = clients.path(client) {
+            eprintln!("lab: no {}: {error:#}", client.name());
+        }
+    }
     let places = serde_json::to_string(&lab.pods().flat_map(places).collect::<Vec<_>>())?;
     let status = Command::new(program)
         .args(rest)
         .env(VARIABLE, places)
+        .env("PATH", path_with(clients.directory())?)
         .status()
         .with_context(|| format!("cannot run {}", program.display()))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -94,6 +123,15 @@ pub fn exec(args: ExecArgs) -> Result<std::convert::Infallible> {
         namespaces: place.namespaces,
         argv: args.argv,
     })
+}
+
+/// PATH with this program and the clients before the rest.
+fn path_with(clients: &Path) -> Result<OsString> {
+    let own = std::env::current_exe().context("this program has no path")?;
+    let own = own.parent().context("this program has no directory")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let rest = std::env::split_paths(&path).collect::<Vec<_>>();
+    Ok(std::env::join_paths([own, clients].into_iter().map(Path::to_owned).chain(rest))?)
 }
 
 fn places(pod: &Pod) -> impl Iterator<Item = Place> {

@@ -31,6 +31,11 @@ pub fn chain_hash(of: &str) -> String {
     text
 }
 
+/// Tells apart versions of the same texts: 16 hex digits.
+pub fn content_hash(texts: &[&str]) -> String {
+    HEXLOWER.encode(&leading::<8>(&digest(&texts.join("\0"))))
+}
+
 fn digest(of: &str) -> [u8; 32] {
     Sha256::digest(of).into()
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use dnstrace_tests::{
+    check::{self, CheckArgs},
     lab::{
         by_hand::{self, ClientsArgs, ExecArgs, LabArgs},
         enter::{self, EnterArgs, PauseArgs},
@@ -24,6 +25,7 @@ struct Cli {
 enum Command {
     Lab(LabArgs),
     Exec(ExecArgs),
+    Check(CheckArgs),
     Clients(ClientsArgs),
     Serve(ServeArgs),
     #[command(hide = true)]
@@ -36,6 +38,7 @@ fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Lab(args) => return by_hand::lab(&args),
         Command::Exec(args) => match by_hand::exec(args)? {},
+        Command::Check(args) => check::check(&args)?,
         Command::Clients(args) => by_hand::clients(&args)?,
         Command::Serve(args) => serve::serve(&args)?,
         Command::Enter(args) => match enter::enter(&args)? {},

@@ -20,6 +20,7 @@ use super::{
 const SOURCES: &[(&str, &str)] = &[
     ("lookup.c", include_str!("../../clients/lookup.c")),
     ("sockets.c", include_str!("../../clients/sockets.c")),
+    ("pause.c", include_str!("../../clients/pause.c")),
     ("io_uring.h", include_str!("../../clients/io_uring.h")),
 ];
 
@@ -32,10 +33,12 @@ pub enum Client {
     LookupMusl,
     /// Every way of sending and receiving a datagram.
     Sockets,
+    /// Asks nothing: the program of containerd's sandbox image.
+    Pause,
 }
 
 impl Client {
-    pub const ALL: [Self; 3] = [Self::LookupGlibc, Self::LookupMusl, Self::Sockets];
+    pub const ALL: [Self; 4] = [Self::LookupGlibc, Self::LookupMusl, Self::Sockets, Self::Pause];
 
     /// The file name, which is also the process name (at most 15 bytes).
     pub fn name(self) -> &'static str {
@@ -43,13 +46,14 @@ impl Client {
             Self::LookupGlibc => "lookup-glibc",
             Self::LookupMusl => "lookup-musl",
             Self::Sockets => "sockets",
+            Self::Pause => "pause",
         }
     }
 
     fn compiler(self) -> &'static [&'static str] {
         match self {
             Self::LookupGlibc | Self::Sockets => &["gcc"],
-            Self::LookupMusl => &["musl-gcc", "-static"],
+            Self::LookupMusl | Self::Pause => &["musl-gcc", "-static"],
         }
     }
 
@@ -57,6 +61,7 @@ impl Client {
         match self {
             Self::LookupGlibc | Self::LookupMusl => "lookup.c",
             Self::Sockets => "sockets.c",
+            Self::Pause => "pause.c",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! DNS servers in pods: a real one, and the one that misbehaves on request.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::ErrorKind,
     net::{IpAddr, SocketAddr, UdpSocket},
     path::PathBuf,
@@ -18,7 +18,7 @@ use crate::serve::{LISTENING, ServeTally};
 #[derive(Debug)]
 pub struct Unbound {
     process: Process,
-    conf: PathBuf,
+    directory: PathBuf,
 }
 
 impl Unbound {
@@ -39,23 +39,30 @@ impl Unbound {
     }
 
     fn launch(pod: &Pod, zone: &Zone) -> Result<Self> {
-        let conf = std::env::temp_dir().join(format!("unbound-{}.conf", pod.uid));
+        let directory = std::env::temp_dir().join(format!("unbound-{}", pod.uid));
+        fs::create_dir_all(&directory)?;
+        let conf = directory.join("unbound.conf");
         fs::write(&conf, zone.unbound_conf())?;
+        let log = File::create(directory.join("log"))?;
         let argv = ["unbound".as_ref(), "-d".as_ref(), "-c".as_ref(), conf.as_os_str()];
-        let process = Process::start_quiet(pod.command(pod.first_container()?, &argv)?)?;
-        Ok(Self { process, conf })
+        let process = Process::start_logging(pod.command(pod.first_container()?, &argv)?, log)?;
+        Ok(Self { process, directory })
     }
 
     fn wait_until_it_answers(&mut self, pod: &Pod) -> Result<()> {
         const ATTEMPTS: usize = 300;
         let at = SocketAddr::new(pod.ip.into(), 53);
         for _ in 0..ATTEMPTS {
-            ensure!(self.process.is_running()?, "unbound in {} ended; see `unbound-checkconf`", pod.name);
+            ensure!(self.process.is_running()?, "unbound in {} ended:\n{}", pod.name, self.log());
             if answers(at)? {
                 return Ok(());
             }
         }
-        bail!("unbound in {} does not answer", pod.name)
+        bail!("unbound in {} does not answer:\n{}", pod.name, self.log())
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_else(|error| error.to_string())
     }
 
     /// Its process id on the node.
@@ -67,7 +74,7 @@ impl Unbound {
 impl Drop for Unbound {
     fn drop(&mut self) {
         // It is only litter in the temporary directory.
-        let _ = fs::remove_file(&self.conf);
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

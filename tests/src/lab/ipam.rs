@@ -8,11 +8,16 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{GATEWAY, GATEWAY6};
+use super::GATEWAY6;
 
-/// Host parts of a /24: 0 is the network, 1 the bridge, 255 the broadcast address.
+/// The /24 of the node's pods.
+pub const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 0);
+/// The first and last address left to containerd's CNI plugin.
+pub const CNI_RANGE: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 244, 1, 200), Ipv4Addr::new(10, 244, 1, 254));
+
+/// Host parts: 0 is the network, 1 the bridge; from 200 on they are the CNI plugin's.
 const FIRST: u8 = 2;
-const LAST: u8 = 254;
+const LAST: u8 = 199;
 
 /// The pod addresses of a node.
 #[derive(Debug, Default)]
@@ -34,7 +39,7 @@ pub struct Lease {
 }
 
 impl Ipam {
-    /// The next free pair of addresses; an error when all 253 are taken.
+    /// The next free pair of addresses; an error when all 198 are taken.
     pub fn lease(self: &Arc<Self>) -> Result<Lease> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let next = state.last.map_or(FIRST, |last| if last < LAST { last + 1 } else { FIRST });
@@ -50,7 +55,7 @@ impl Ipam {
 
 impl Lease {
     pub fn ip(&self) -> Ipv4Addr {
-        let [a, b, c, _] = GATEWAY.octets();
+        let [a, b, c, _] = NETWORK.octets();
         Ipv4Addr::new(a, b, c, self.host)
     }
 
@@ -78,8 +83,8 @@ mod tests {
         assert_eq!(first.ip().to_string(), "10.244.1.2");
         assert_eq!(first.ip6().to_string(), "fd00:244:1::2");
         drop(first);
-        let rest: Vec<_> = (3..=254).map(|_| ipam.lease().unwrap()).collect();
-        assert_eq!(rest.last().unwrap().ip().to_string(), "10.244.1.254");
+        let rest: Vec<_> = (3..=199).map(|_| ipam.lease().unwrap()).collect();
+        assert_eq!(rest.last().unwrap().ip().to_string(), "10.244.1.199");
         let again = ipam.lease().unwrap();
         assert_eq!(again.ip().to_string(), "10.244.1.2");
         assert!(ipam.lease().is_err());

@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub mod by_hand;
 pub mod cgroup;
 pub mod clients;
+pub mod containerd;
 pub mod counters;
 pub mod default_lab;
 pub mod dns_server;

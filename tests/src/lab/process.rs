@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fs::File,
     io::{Read, Write},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -82,13 +83,13 @@ impl Process {
         Ok(Self { child, command: line })
     }
 
-    /// Starts the command with its output thrown away: for a server whose pipes nobody would empty.
-    pub fn start_quiet(mut command: Command) -> Result<Self> {
+    /// Starts the command with its output going to a file: for a server whose pipes nobody would empty.
+    pub fn start_logging(mut command: Command, log: File) -> Result<Self> {
         let line = shown(&command);
         let child = command
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {line}"))?;
         Ok(Self { child, command: line })

@@ -1,0 +1,41 @@
+#!/bin/sh
+# The VM's first program, in the initramfs: puts the root file system together and moves into it.
+# The root is the machine's own, read-only over 9p, below the programs fetched for the VM, below a tmpfs.
+# Written for busybox; what goes wrong is said to the kernel log, and the VM ends without a verdict.
+
+fail() {
+    echo "dnstrace vm: $*" >/dev/kmsg
+    echo b >/proc/sysrq-trigger
+}
+
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+
+. /settings
+
+for module in $MODULES; do
+    insmod "/modules/$module" || fail "cannot load $module"
+done
+
+# What lies below does not change while the VM runs, so the kernel may keep what it has read.
+unchanging=trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro
+mkdir -p /host /layer /writes /root
+mount -t 9p -o $unchanging host /host || fail "cannot mount the machine's files"
+mount -t 9p -o $unchanging layer /layer || fail "cannot mount the fetched programs"
+mount -t tmpfs -o size=75% writes /writes
+mkdir /writes/upper /writes/work
+mount -t overlay -o lowerdir=/layer:/host,upperdir=/writes/upper,workdir=/writes/work root /root ||
+    fail "cannot mount the root file system"
+
+mkdir -p /root/proc /root/sys /root/dev /root/run /root/tmp /root/share /root/lib/modules
+mount -t tmpfs -o mode=755 run /root/run
+mkdir /root/run/vm
+cp -a /bin /settings /main /start /command /root/run/vm
+mount -t 9p -o $unchanging modules /root/lib/modules || fail "cannot mount the kernel's modules"
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 share /root/share || fail "cannot mount /share"
+for place in proc sys dev; do
+    mount --move /$place /root/$place
+done
+
+exec switch_root /root /run/vm/bin/sh /run/vm/main

@@ -1,0 +1,156 @@
+//! The command line of `cargo xtask`.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::kernel::Kernel;
+
+/// Builds, tests and shows dnstrace.
+///
+/// Everything that a command needs and the machine lacks (Rust components, bpf-linker, QEMU, Debian kernels, DNS
+/// servers) is fetched on first use into the git-ignored folder .cache of the repository. Nothing is installed
+/// on the machine, and no command needs root.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show dnstrace at work: a small Kubernetes-shaped node in a VM, real clients, a live trace
+    Demo(DemoArgs),
+    /// Run every test: formatting and lints, host tests, then the end-to-end suite in VMs
+    Test(TestArgs),
+    /// Boot a kernel with dnstrace on PATH and run a command in it
+    ///
+    /// The VM sees this machine's own file system (read-only below, writes go to memory and are lost), so every
+    /// program of the machine is at hand, and beside them the ones that dnstrace's tests use: iptables, nft, ipvsadm,
+    /// conntrack, containerd, unbound, bind9, dnsmasq, dig, dnsperf, tcpdump, tshark. It has no network device.
+    /// Files left in /share are found in .cache/vm/share afterwards. Two VMs never run at the same time: the
+    /// second one waits.
+    ///
+    /// The exit code is the command's own, or 125 if the VM failed: it died, stalled, gave no verdict, or its
+    /// kernel complained (panic, oops, BUG, WARNING, lockup, RCU stall).
+    #[command(after_long_help = VM_EXAMPLES)]
+    Vm(VmArgs),
+    /// Build dnstrace for release, eBPF programs included
+    Build,
+    /// Check formatting and run clippy with warnings as errors, on host code and on the eBPF programs
+    Lint,
+    /// Fetch what the other commands need, without running anything
+    Setup(SetupArgs),
+    /// List the kernels that the VM can boot, and which of them are fetched
+    Kernels,
+}
+
+const VM_EXAMPLES: &str = "\
+Examples:
+  cargo xtask vm -- uname -a
+  cargo xtask vm --kernel 5.10 -- 'dnstrace --version; ip -br address'
+  cargo xtask vm --cgroup v1 --memory 4G -- ./reproduce.sh
+
+One argument is a shell script; several are a command and its arguments, taken as they are.";
+
+#[derive(Debug, Args)]
+pub struct VmArgs {
+    /// Kernel to boot
+    #[arg(long, value_enum, default_value_t = Kernel::V6_1, value_name = "VERSION")]
+    pub kernel: Kernel,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// Give up after this many seconds
+    #[arg(long, default_value = "600", value_name = "SECONDS", value_parser = parse_seconds)]
+    pub timeout: Duration,
+    /// Do not build dnstrace first: use the last release build, if there is one
+    #[arg(long)]
+    pub no_build: bool,
+    /// What to run in the VM, as root
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// The shape of the virtual machine.
+#[derive(Debug, Clone, Args)]
+pub struct MachineArgs {
+    /// Number of CPUs
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub cpus: u8,
+    /// Memory, with a unit
+    #[arg(long, default_value = "3G", value_name = "SIZE")]
+    pub memory: String,
+    /// Control groups: one tree (v2), or one for each controller (v1)
+    #[arg(long, value_enum, default_value_t = Cgroup::V2, value_name = "VERSION")]
+    pub cgroup: Cgroup,
+}
+
+/// Which control group hierarchy the VM mounts on /sys/fs/cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Cgroup {
+    /// A directory for each controller, as container hosts had before 2021; cgroup2 on /sys/fs/cgroup/unified
+    V1,
+    /// The unified tree
+    V2,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Kernel to boot
+    #[arg(long, value_enum, default_value_t = Kernel::V6_12, value_name = "VERSION")]
+    pub kernel: Kernel,
+}
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Kernel to run the end-to-end suite on; may be given again [default: 6.1 and 6.12]
+    #[arg(long = "kernel", value_enum, value_name = "VERSION")]
+    pub kernels: Vec<Kernel>,
+    /// Run only the end-to-end tests whose name contains this, and neither lints nor host tests
+    #[arg(long, value_name = "FILTER")]
+    pub only: Option<String>,
+    /// Give up on a kernel's suite after this many seconds
+    #[arg(long, default_value = "2400", value_name = "SECONDS", value_parser = parse_seconds)]
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct SetupArgs {
+    /// Kernel to fetch; may be given again [default: none]
+    #[arg(long = "kernel", value_enum, value_name = "VERSION")]
+    pub kernels: Vec<Kernel>,
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn command_keeps_its_own_flags() {
+        let cli = Cli::parse_from(["xtask", "vm", "--kernel", "6.12", "--", "dig", "--kernel", "x"]);
+        let Command::Vm(vm) = cli.command else { panic!("not the vm command: {cli:?}") };
+        assert_eq!(vm.kernel, Kernel::V6_12);
+        assert_eq!(vm.command, ["dig", "--kernel", "x"]);
+    }
+
+    #[test]
+    fn timeout_of_zero_is_refused() {
+        assert!(Cli::try_parse_from(["xtask", "vm", "--timeout", "0", "true"]).is_err());
+    }
+}

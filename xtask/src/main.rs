@@ -1,0 +1,107 @@
+//! `cargo xtask`: builds, tests and shows dnstrace.
+
+mod apt;
+mod args;
+mod build;
+mod kernel;
+mod packages;
+mod process;
+mod setup;
+mod suite;
+mod vm;
+mod workspace;
+
+use std::{io, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser as _, ValueEnum as _};
+
+use self::{
+    args::{Cli, Command, SetupArgs, VmArgs},
+    build::dnstrace,
+    kernel::Kernel,
+    process::say,
+    vm::{Failure, VmSpec},
+    workspace::Workspace,
+};
+
+/// As `env` and `docker run` do: apart from any exit code of the command's own.
+const VM_FAILED: u8 = 125;
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    match run(command) {
+        Ok(code) => code,
+        Err(error) => {
+            say(format_args!("{error:#}"));
+            ExitCode::from(if error.is::<Failure>() { VM_FAILED } else { 1 })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let workspace = Workspace::locate()?;
+    match command {
+        Command::Demo(args) => suite::demo(&workspace, &args),
+        Command::Test(args) => suite::test(&workspace, &args),
+        Command::Vm(args) => vm(&workspace, args),
+        Command::Build => build::dnstrace(&workspace).map(|_| ExitCode::SUCCESS),
+        Command::Lint => build::lint(&workspace).map(|()| ExitCode::SUCCESS),
+        Command::Setup(args) => setup(&workspace, &args),
+        Command::Kernels => {
+            kernels(&workspace);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn vm(workspace: &Workspace, args: VmArgs) -> Result<ExitCode> {
+    let program = if args.no_build { workspace.release("dnstrace") } else { dnstrace(workspace)? };
+    let spec = VmSpec {
+        kernel: args.kernel,
+        machine: args.machine,
+        timeout: args.timeout,
+        programs: [program, workspace.release("e2e")]
+            .into_iter()
+            .filter(|program| program.exists())
+            .collect(),
+        script: script(args.command)?,
+    };
+    let finished = vm::run(workspace, &spec, io::stdout(), io::stderr())?;
+    Ok(ExitCode::from(finished.exit_code))
+}
+
+/// One argument is a script already; several are the words of one command.
+fn script(command: Vec<String>) -> Result<String> {
+    match <[String; 1]>::try_from(command) {
+        Ok([script]) => Ok(script),
+        Err(words) => shlex::try_join(words.iter().map(String::as_str)).context("the command has a NUL byte"),
+    }
+}
+
+fn setup(workspace: &Workspace, args: &SetupArgs) -> Result<ExitCode> {
+    setup::rust_tools(workspace)?;
+    for &kernel in &args.kernels {
+        vm::fetch(workspace, kernel)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn kernels(workspace: &Workspace) {
+    for kernel in Kernel::value_variants() {
+        let state = if kernel::is_fetched(workspace, *kernel) { "fetched" } else { "not fetched" };
+        println!("{:5} {state}", kernel.series());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_argument_is_a_script_and_several_are_words() -> Result<()> {
+        assert_eq!(script(vec!["a; b $c".to_owned()])?, "a; b $c");
+        assert_eq!(script(vec!["echo".to_owned(), "a; b".to_owned()])?, "echo 'a; b'");
+        Ok(())
+    }
+}

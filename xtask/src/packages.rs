@@ -1,0 +1,180 @@
+//! What is fetched as Debian packages: programs that xtask runs here, and programs that the VM has beside the
+//! machine's own.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    apt::{self, Apt, Mirrors, Suite},
+    process::say,
+    workspace::Workspace,
+};
+
+/// Packages and what they are for.
+type PackageTable = &'static [(&'static str, &'static str)];
+
+/// Run on this machine, from the folder they are unpacked in.
+const HOST_PACKAGES: PackageTable = &[
+    ("qemu-system-x86", "runs the virtual machines"),
+    ("busybox-static", "the first program of the VM; also decompresses kernel modules"),
+    ("kmod", "depmod: lists what each kernel module needs"),
+];
+
+/// Laid over the machine's own files in the VM.
+const GUEST_PACKAGES: PackageTable = &[
+    ("iproute2", "namespaces, veth pairs, bridges, routes"),
+    ("iptables", "kube-proxy's rules, legacy and nft back ends"),
+    ("nftables", "kube-proxy's rules in nftables mode, queues that hold packets"),
+    ("ipvsadm", "kube-proxy's rules in IPVS mode"),
+    ("conntrack", "entries that clash, full tables, the kernel's own counters"),
+    ("containerd", "a real pod: the CRI server"),
+    ("runc", "a real pod: makes its containers"),
+    ("containernetworking-plugins", "a real pod: gives it a network"),
+    ("unbound", "DNS server"),
+    ("bind9", "DNS server"),
+    ("dnsmasq-base", "DNS server"),
+    ("bind9-dnsutils", "dig: a client that sends what it is told to"),
+    ("musl-tools", "compiles clients with musl's resolver, which asks all servers at once"),
+    ("gcc", "compiles clients"),
+    ("libc6-dev", "compiles clients with glibc's resolver"),
+    ("dnsperf", "load"),
+    ("tcpdump", "a second opinion on what was on the wire"),
+    ("tshark", "a second opinion on what the messages say"),
+    ("procps", "processes, sysctl"),
+    ("kmod", "modprobe, also for the kernel itself"),
+    ("jq", "reads dnstrace's JSON"),
+    ("socat", "clients and servers of odd habits"),
+    ("libcap2-bin", "runs dnstrace with capabilities missing"),
+    ("util-linux", "nsenter, unshare, setpriv"),
+    ("python3-minimal", "clients that are easier said in Python"),
+];
+
+/// The programs that xtask runs on this machine.
+#[derive(Debug)]
+pub struct HostPrograms {
+    root: PathBuf,
+}
+
+impl HostPrograms {
+    /// Fetches them if they are not there yet.
+    pub fn fetch(workspace: &Workspace) -> Result<Self> {
+        let root = workspace.cache("host");
+        fetch(workspace, &root, HOST_PACKAGES)?;
+        Ok(Self { root })
+    }
+
+    /// The program `name`, unpacked or the machine's own, which apt leaves out of the download.
+    pub fn find(&self, name: &str) -> Result<PathBuf> {
+        let roots = [self.root.as_path(), Path::new("/")];
+        let directories = ["usr/bin", "usr/sbin"];
+        let mut candidates = roots
+            .iter()
+            .flat_map(|root| directories.iter().map(move |directory| root.join(directory).join(name)));
+        candidates
+            .find(|path| path.is_file())
+            .with_context(|| format!("{name} is neither on this machine nor in {}", self.root.display()))
+    }
+
+    /// A directory such as `usr/share/seabios`, unpacked and on the machine, where it exists.
+    pub fn directories(&self, path: &str) -> impl Iterator<Item = PathBuf> {
+        [self.root.join(path), Path::new("/").join(path)].into_iter().filter(|path| path.is_dir())
+    }
+
+    /// Where the unpacked programs find their shared libraries.
+    pub fn libraries(&self) -> PathBuf {
+        self.root.join("usr/lib/x86_64-linux-gnu")
+    }
+}
+
+/// Fetches the VM's own programs if they are not there yet, and returns the tree to lay over the machine's.
+pub fn fetch_guest_root(workspace: &Workspace) -> Result<PathBuf> {
+    let root = workspace.cache("root");
+    fetch(workspace, &root, GUEST_PACKAGES)?;
+    link_iptables(&root)?;
+    Ok(root)
+}
+
+/// Unpacks what the machine lacks of `packages` into `root`. A marker written last tells a complete tree; it
+/// names the packages, so that a package added to the table is fetched into an older tree.
+fn fetch(workspace: &Workspace, root: &Path, packages: PackageTable) -> Result<()> {
+    let names: Vec<&str> = packages.iter().map(|(name, _)| *name).collect();
+    let marker = root.with_added_extension("complete");
+    let complete = names.join("\n");
+    if fs::read_to_string(&marker).is_ok_and(|text| text == complete) {
+        return Ok(());
+    }
+    say(format_args!("fetching into {}: {}", root.display(), names.join(" ")));
+    let codename = debian_codename()?;
+    let suites = [
+        Suite::main(codename.as_str()),
+        Suite::main(format!("{codename}-updates")),
+        Suite::security(format!("{codename}-security")),
+    ];
+    let apt = Apt::with_suites(workspace.cache("apt/machine"), &Mirrors::of_machine(&codename)?, &suites)?;
+    apt::create_merged_root(root)?;
+    for deb in apt.download_missing(&names)? {
+        apt::unpack(&deb, root)?;
+    }
+    apt.discard_archives()?;
+    fs::write(&marker, complete)?;
+    Ok(())
+}
+
+/// The code name of the machine's Debian release, such as `bookworm`.
+pub fn debian_codename() -> Result<String> {
+    let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+    codename_of(&release).context("the VMs need a Debian machine: /etc/os-release does not say ID=debian")
+}
+
+fn codename_of(os_release: &str) -> Option<String> {
+    let value = |key: &str| {
+        let mut values = os_release.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        values.next().map(|value| value.trim_matches('"'))
+    };
+    (value("ID") == Some("debian")).then(|| value("VERSION_CODENAME").map(str::to_owned)).flatten()
+}
+
+/// Makes `iptables` and its kin the nft ones. On an installed system update-alternatives does that, and the
+/// machine may have chosen otherwise; `iptables-legacy` stays at hand under its own name.
+fn link_iptables(root: &Path) -> Result<()> {
+    let directory = root.join("usr/sbin");
+    for family in ["iptables", "ip6tables"] {
+        for action in ["", "-save", "-restore"] {
+            let link = directory.join(format!("{family}{action}"));
+            if fs::symlink_metadata(&link).is_err() {
+                symlink(format!("{family}-nft{action}"), &link)
+                    .with_context(|| format!("cannot create {}", link.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codename_is_debians_only() {
+        let debian = "PRETTY_NAME=\"Debian GNU/Linux 12\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+        assert_eq!(codename_of(debian).as_deref(), Some("bookworm"));
+        assert_eq!(codename_of("ID=ubuntu\nVERSION_CODENAME=noble\nID_LIKE=debian\n"), None);
+        assert_eq!(codename_of("ID=debian\n"), None);
+    }
+
+    #[test]
+    fn iptables_is_the_nft_one() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        fs::create_dir_all(root.path().join("usr/sbin"))?;
+        link_iptables(root.path())?;
+        link_iptables(root.path())?;
+        let link = fs::read_link(root.path().join("usr/sbin/ip6tables-restore"))?;
+        assert_eq!(link, Path::new("ip6tables-nft-restore"));
+        Ok(())
+    }
+}

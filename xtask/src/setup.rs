@@ -1,0 +1,74 @@
+//! The Rust tools that building eBPF programs needs.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    process::{self, say},
+    workspace::Workspace,
+};
+
+/// Reads the bitcode of the pinned compiler's LLVM; later releases want another way to find that LLVM.
+const BPF_LINKER_VERSION: &str = "0.10.4";
+
+/// Fetches the missing ones of rust-src, rustfmt, clippy and bpf-linker.
+pub fn rust_tools(workspace: &Workspace) -> Result<()> {
+    let _lock = workspace.lock("setup", "another xtask that fetches")?;
+    rustup_components(workspace)?;
+    bpf_linker(workspace)
+}
+
+fn rustup_components(workspace: &Workspace) -> Result<()> {
+    let sysroot =
+        process::output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(workspace.root()))?;
+    let sysroot = PathBuf::from(sysroot.trim());
+    // What each component puts into the toolchain; asking rustup takes far longer.
+    let components = [
+        ("rust-src", "lib/rustlib/src/rust/library/core/Cargo.toml"),
+        ("rustfmt", "bin/cargo-fmt"),
+        ("clippy", "bin/cargo-clippy"),
+    ];
+    let missing: Vec<&str> =
+        components.iter().filter(|(_, file)| !sysroot.join(file).exists()).map(|(name, _)| *name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say(format_args!("adding to the Rust toolchain: {}", missing.join(" ")));
+    process::run(
+        Command::new("rustup").args(["component", "add"]).args(&missing).current_dir(workspace.root()),
+    )
+    .context("cannot add Rust components")
+}
+
+fn bpf_linker(workspace: &Workspace) -> Result<()> {
+    let tools = workspace.cache("tools");
+    if installed_bpf_linker(&tools).is_some_and(|version| version == BPF_LINKER_VERSION) {
+        return Ok(());
+    }
+    say(format_args!("building bpf-linker {BPF_LINKER_VERSION} (about a minute)"));
+    process::run(
+        Command::new("cargo")
+            .args([
+                "install",
+                "--quiet",
+                "--locked",
+                "--force",
+                "bpf-linker",
+                "--version",
+                BPF_LINKER_VERSION,
+            ])
+            .arg("--root")
+            .arg(&tools)
+            .current_dir(workspace.root()),
+    )
+    .context("cannot install bpf-linker")
+}
+
+fn installed_bpf_linker(tools: &Path) -> Option<String> {
+    let version = process::output(Command::new(tools.join("bin/bpf-linker")).arg("--version")).ok()?;
+    version.split_whitespace().nth(1).map(str::to_owned)
+}

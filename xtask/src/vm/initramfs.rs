@@ -1,0 +1,146 @@
+//! The archive that the kernel unpacks into memory at boot: a shell, the modules needed to reach the root file
+//! system, and what this run does.
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write as _},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use cpio::newc;
+
+use super::modules::ModuleIndex;
+use crate::{kernel::UnpackedKernel, packages::HostPrograms};
+
+/// Modules for the devices and file systems that the VM starts with. All else is loaded by the kernel and by
+/// programs when they ask for it.
+const MODULES: [&str; 6] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console", "virtio_rng"];
+
+/// The names by which the guest's scripts call busybox.
+const APPLETS: [&str; 22] = [
+    "cat",
+    "cp",
+    "cut",
+    "echo",
+    "env",
+    "grep",
+    "hostname",
+    "ifconfig",
+    "insmod",
+    "kill",
+    "ln",
+    "mkdir",
+    "mkfifo",
+    "mount",
+    "rmdir",
+    "setsid",
+    "sh",
+    "sleep",
+    "switch_root",
+    "umount",
+    "true",
+    "test",
+];
+
+const INIT: &str = include_str!("../../guest/init.sh");
+const MAIN: &str = include_str!("../../guest/main.sh");
+
+/// What differs from run to run.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// `v1` or `v2`.
+    pub cgroup: &'a str,
+    /// The shell for `start` and `command`, a path in the VM.
+    pub shell: &'a str,
+    /// Sets up the command's environment and executes it.
+    pub start: &'a str,
+    pub command: &'a str,
+}
+
+/// Writes the archive to `path`.
+pub fn write(path: &Path, host: &HostPrograms, kernel: &UnpackedKernel, run: &Run<'_>) -> Result<()> {
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut archive = Archive { out: BufWriter::new(file), entries: 0 };
+    let busybox = host.find("busybox")?;
+    for directory in ["bin", "dev", "proc", "sys", "modules"] {
+        archive.directory(directory)?;
+    }
+    archive.file("bin/busybox", 0o755, &fs::read(&busybox)?)?;
+    for applet in APPLETS {
+        archive.link(&format!("bin/{applet}"), "busybox")?;
+    }
+    archive.file("init", 0o755, INIT.as_bytes())?;
+    archive.file("main", 0o755, MAIN.as_bytes())?;
+    archive.file("start", 0o755, run.start.as_bytes())?;
+    archive.file("command", 0o755, run.command.as_bytes())?;
+    let modules = archive.modules(kernel, &busybox)?;
+    let settings = format!("MODULES='{modules}'\nCGROUP={}\nSHELL_OF_COMMAND={}\n", run.cgroup, run.shell);
+    archive.file("settings", 0o644, settings.as_bytes())?;
+    archive.finish()
+}
+
+struct Archive {
+    out: BufWriter<File>,
+    entries: u32,
+}
+
+impl Archive {
+    fn directory(&mut self, name: &str) -> Result<()> {
+        self.entry(name, 0o040_755, &[])
+    }
+
+    fn link(&mut self, name: &str, target: &str) -> Result<()> {
+        self.entry(name, 0o120_777, target.as_bytes())
+    }
+
+    fn file(&mut self, name: &str, mode: u32, contents: &[u8]) -> Result<()> {
+        self.entry(name, 0o100_000 | mode, contents)
+    }
+
+    /// Adds the modules, decompressed, and returns their file names in the order to load them.
+    fn modules(&mut self, kernel: &UnpackedKernel, busybox: &Path) -> Result<String> {
+        let directory = kernel.modules.join(&kernel.release);
+        let index = fs::read_to_string(directory.join("modules.dep")).context("cannot read modules.dep")?;
+        let built_in =
+            fs::read_to_string(directory.join("modules.builtin")).context("cannot read modules.builtin")?;
+        let mut names = Vec::new();
+        for module in ModuleIndex::parse(&index).load_order(&MODULES, &built_in)? {
+            let file = module.rsplit('/').next().unwrap_or(module);
+            let name = file.trim_end_matches(".xz");
+            let contents = if name == file {
+                fs::read(directory.join(module))?
+            } else {
+                decompressed(&directory.join(module), busybox)?
+            };
+            self.file(&format!("modules/{name}"), 0o644, &contents)?;
+            names.push(name.to_owned());
+        }
+        Ok(names.join(" "))
+    }
+
+    fn entry(&mut self, name: &str, mode: u32, contents: &[u8]) -> Result<()> {
+        self.entries += 1;
+        let size = u32::try_from(contents.len()).with_context(|| format!("{name} is too large"))?;
+        let mut writer =
+            newc::Builder::new(name).ino(self.entries).nlink(1).mode(mode).write(&mut self.out, size);
+        writer.write_all(contents)?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<()> {
+        newc::trailer(&mut self.out)?;
+        self.out.flush()?;
+        Ok(())
+    }
+}
+
+fn decompressed(path: &Path, busybox: &Path) -> Result<Vec<u8>> {
+    let mut command = Command::new(busybox);
+    let output = command.args(["xzcat"]).arg(path).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot run {}", busybox.display()))?;
+    ensure!(output.status.success(), "cannot decompress {}", path.display());
+    Ok(output.stdout)
+}

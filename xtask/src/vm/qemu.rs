@@ -1,0 +1,110 @@
+//! The command line that starts QEMU.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+use command_fds::{CommandFdExt as _, FdMapping};
+
+use crate::{args::MachineArgs, packages::HostPrograms};
+
+/// The kernel's own messages go to the first serial port. Any oops ends the VM at once; so does a panic, because
+/// QEMU does not restart what reboots.
+const KERNEL_COMMAND_LINE: &str =
+    "console=ttyS0 rdinit=/init panic=-1 oops=panic net.ifnames=0 mitigations=off random.trust_cpu=on";
+
+/// A directory of this machine that the VM mounts over 9p by its tag.
+#[derive(Debug)]
+pub struct Share {
+    pub tag: &'static str,
+    pub path: PathBuf,
+    pub writable: bool,
+}
+
+/// All that QEMU is told.
+#[derive(Debug)]
+pub struct Boot<'a> {
+    pub image: &'a Path,
+    pub initramfs: &'a Path,
+    pub machine: &'a MachineArgs,
+    pub shares: Vec<Share>,
+    pub kernel_log: &'a Path,
+    /// Where QEMU's own complaints go.
+    pub qemu_log: File,
+    /// The VM's ways out, by name: what it writes there comes out of the pipe.
+    pub ports: [(&'static str, OwnedFd); 3],
+}
+
+/// The command that boots. It ends when this thread does.
+pub fn command(host: &HostPrograms, boot: Boot<'_>) -> Result<Command> {
+    // Without this, a killed xtask would leave the VM running.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]);
+    command.arg(host.find("qemu-system-x86_64")?);
+    command
+        .env("LD_LIBRARY_PATH", host.libraries())
+        .env("QEMU_MODULE_DIR", host.libraries().join("qemu"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(boot.qemu_log);
+    for firmware in ["usr/share/qemu", "usr/share/seabios"] {
+        for directory in host.directories(firmware) {
+            command.arg("-L").arg(directory);
+        }
+    }
+    // KVM is not asked for: on some machines /dev/kvm is there and hangs.
+    command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35"]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+    command.arg("-smp").arg(boot.machine.cpus.to_string()).arg("-m").arg(&boot.machine.memory);
+    command.arg("-kernel").arg(boot.image).arg("-initrd").arg(boot.initramfs);
+    command.args(["-append", KERNEL_COMMAND_LINE]);
+    // A VM without entropy would let programs wait for it.
+    command.args(["-device", "virtio-rng-pci"]);
+    command.arg("-serial").arg(with_path("file:", boot.kernel_log));
+    for share in &boot.shares {
+        add_share(&mut command, share);
+    }
+    add_ports(&mut command, boot.ports)?;
+    Ok(command)
+}
+
+fn add_share(command: &mut Command, share: &Share) {
+    let mut option = OsString::from(format!("local,id={},security_model=none,multidevs=remap", share.tag));
+    option.push(if share.writable { "" } else { ",readonly=on" });
+    option.push(with_path(",path=", &share.path));
+    command.arg("-fsdev").arg(option);
+    command.arg("-device").arg(format!("virtio-9p-pci,fsdev={0},mount_tag={0}", share.tag));
+}
+
+fn add_ports(command: &mut Command, ports: [(&'static str, OwnedFd); 3]) -> Result<()> {
+    command.args(["-device", "virtio-serial-pci"]);
+    let mut mappings = Vec::new();
+    for ((name, parent_fd), child_fd) in ports.into_iter().zip(3..) {
+        command.arg("-chardev").arg(format!("file,id={name},path=/dev/fd/{child_fd}"));
+        command.arg("-device").arg(format!("virtserialport,chardev={name},name={name}"));
+        mappings.push(FdMapping { parent_fd, child_fd });
+    }
+    command.fd_mappings(mappings).context("cannot hand QEMU its ports")?;
+    Ok(())
+}
+
+/// QEMU reads a comma as the end of a value, unless it is doubled.
+fn with_path(option: &str, path: &Path) -> OsString {
+    let escaped = path.to_string_lossy().replace(',', ",,");
+    OsString::from(format!("{option}{escaped}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comma_in_a_path_is_doubled() {
+        assert_eq!(with_path(",path=", Path::new("/a,b/c")), ",path=/a,,b/c");
+    }
+}

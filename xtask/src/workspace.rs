@@ -1,0 +1,51 @@
+//! Where things lie in the repository.
+
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+/// The repository, and the folder `.cache` in it that git ignores and that holds all that is fetched.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// The repository that this xtask was built from.
+    pub fn locate() -> Result<Self> {
+        let manifest = env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
+        let root = fs::canonicalize(Path::new(&manifest).join(".."))?;
+        Ok(Self { root })
+    }
+
+    /// The repository's top folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file or folder `path` of the cache. It may not exist yet.
+    pub fn cache(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.root.join(".cache").join(path)
+    }
+
+    /// A program that `cargo build --release` left.
+    pub fn release(&self, program: &str) -> PathBuf {
+        self.root.join("target/release").join(program)
+    }
+
+    /// Waits until no other xtask holds the lock `name`, then holds it until the returned file is dropped.
+    pub fn lock(&self, name: &str, waiting_for: &str) -> Result<File> {
+        let path = self.cache(format!("{name}.lock"));
+        fs::create_dir_all(self.cache(""))?;
+        let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        if file.try_lock().is_err() {
+            crate::process::say(format_args!("waiting for {waiting_for}"));
+            file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        }
+        Ok(file)
+    }
+}

@@ -15,11 +15,7 @@ fn main() -> Result<()> {
     let probes = manifest.join("../dnstrace-ebpf");
     let probes = probes.to_str().context("the repository's path is not UTF-8")?;
     aya_build::build_ebpf(
-        [Package {
-            name: "dnstrace-ebpf",
-            root_dir: probes,
-            ..Package::default()
-        }],
+        [Package { name: "dnstrace-ebpf", root_dir: probes, ..Package::default() }],
         Toolchain::Custom(TOOLCHAIN),
     )?;
     let object = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?).join("dnstrace-probes");

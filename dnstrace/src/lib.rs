@@ -12,10 +12,16 @@
 //!
 //! [`dns`] and [`lookup`] are pure: events and time come in, values go out.
 
+pub mod args;
 pub mod capture;
 pub mod dns;
 pub mod event;
+pub mod exit;
 pub mod identify;
 pub mod lookup;
+pub mod losses;
 pub mod output;
+pub mod pipeline;
+pub mod printer;
 pub mod source;
+pub mod trace;

@@ -1,13 +1,15 @@
 //! The only file that knows kernel structs. Offsets come from the running kernel's BTF, as read-only globals.
 
-use core::ptr::read_volatile;
+use core::ptr::{self, read_volatile};
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, generated::bpf_get_current_task};
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_probe_read_kernel,
+    generated::{bpf_get_current_task, bpf_probe_read_kernel as bpf_probe_read_kernel_to},
+};
 use dnstrace_ebpf::{
     config::{ABSENT, Config, MAX_PORTS, Offsets},
-    wire::{COMM_LEN, Flow, Task},
+    wire::{Flow, Task},
 };
-use zerocopy::FromZeros as _;
 
 /// Overwritten by the loader before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -60,13 +62,31 @@ pub fn read<T>(base: u64, offset: usize) -> Result<T, Skip> {
         .map_err(|_| Skip::Unreadable)
 }
 
+/// Reads a `T` at `offset` bytes behind `base` to where it belongs: the stack of 512 bytes has no room for
+/// copies.
+#[inline(always)]
+fn read_to<T>(to: &mut T, base: u64, offset: usize) -> Result<(), Skip> {
+    let from = (base as usize).wrapping_add(offset) as *const _;
+    // SAFETY: the destination is a `T`; the helper checks the source, and every bit pattern is a `T` of those
+    // that are read here (integers and arrays of them).
+    match unsafe { bpf_probe_read_kernel_to(ptr::from_mut(to).cast(), size_of::<T>() as u32, from) } {
+        0 => Ok(()),
+        _ => Err(Skip::Unreadable),
+    }
+}
+
 /// `struct sk_buff *`
 #[derive(Clone, Copy)]
 pub struct SkBuff(pub u64);
 
 /// Where the parts of a UDP datagram lie in memory.
 pub struct Datagram {
-    pub flow: Flow,
+    /// `skb->head`
+    head: u64,
+    pub sport: u16,
+    pub dport: u16,
+    /// Offset of the IP header from `head`.
+    network: u16,
     /// Address of the first byte of payload.
     pub payload: u64,
     /// Bytes of payload.
@@ -104,8 +124,6 @@ impl SkBuff {
             return Err(Skip::NotOurs);
         }
         let network: u16 = read(self.0, offset!(skb_network_header))?;
-        let flow = addresses(head, network, sport, dport)?;
-
         let data: u64 = read(self.0, offset!(skb_data))?;
         let total: u32 = read(self.0, offset!(skb_len))?;
         let nonlinear: u32 = read(self.0, offset!(skb_data_len))?;
@@ -114,36 +132,41 @@ impl SkBuff {
         let length = total.saturating_sub(before);
         let end: u32 = read(self.0, offset!(skb_end))?;
         let segment: u16 = read(head + u64::from(end), offset!(shinfo_gso_size))?;
-        Ok(Datagram { flow, payload, length, linear: length.saturating_sub(nonlinear), segment })
+        let linear = length.saturating_sub(nonlinear);
+        Ok(Datagram { head, sport, dport, network, payload, length, linear, segment })
     }
 }
 
-/// Source and destination from the IP header that lies `network` bytes behind `head`.
-#[inline(always)]
-fn addresses(head: u64, network: u16, sport: u16, dport: u16) -> Result<Flow, Skip> {
-    let network = network as usize;
-    let mut flow = Flow::new_zeroed();
-    flow.sport = sport;
-    flow.dport = dport;
-    flow.protocol = IPPROTO_UDP;
-    let version: u8 = read(head, network)?;
-    match version >> 4 {
-        4 => {
-            flow.saddr = v4_mapped(read(head, network + 12)?);
-            flow.daddr = v4_mapped(read(head, network + 16)?);
+impl Datagram {
+    /// Writes both ends, out of the IP header and the ports.
+    #[inline(always)]
+    pub fn flow_to(&self, flow: &mut Flow) -> Result<(), Skip> {
+        let network = self.network as usize;
+        flow.sport = self.sport;
+        flow.dport = self.dport;
+        flow.protocol = IPPROTO_UDP;
+        flow.reserved = [0; 3];
+        let version: u8 = read(self.head, network)?;
+        match version >> 4 {
+            4 => {
+                flow.saddr = v4_mapped(read(self.head, network + 12)?);
+                flow.daddr = v4_mapped(read(self.head, network + 16)?);
+                Ok(())
+            }
+            6 => {
+                read_to(&mut flow.saddr, self.head, network + 8)?;
+                read_to(&mut flow.daddr, self.head, network + 24)
+            }
+            _ => Err(Skip::NotOurs),
         }
-        6 => {
-            flow.saddr = read(head, network + 8)?;
-            flow.daddr = read(head, network + 24)?;
-        }
-        _ => return Err(Skip::NotOurs),
     }
-    Ok(flow)
 }
 
 #[inline(always)]
-fn v4_mapped(v4: [u8; 4]) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+fn v4_mapped(v4: u32) -> [u8; 16] {
+    // As two words, not as 16 bytes: the compiler would keep each byte in a place of its own on the stack.
+    let words = [0, (0xffff_u64 << 16).to_le() | (u64::from(v4) << 32)];
+    zerocopy::transmute!(words)
 }
 
 /// Whether the user asked for this port.
@@ -210,25 +233,31 @@ impl Cgroup {
     }
 }
 
-/// The current task and its cgroup.
-///
-/// The cgroup is that of the unified hierarchy, or the memory controller's on a node whose pods live in
-/// cgroup v1. The name is the thread group leader's: a thread's own says little (`tokio-rt-worker`).
+/// The current task's cgroup: of the unified hierarchy, or the memory controller's on a node whose pods live
+/// in cgroup v1.
 #[inline(always)]
-pub fn current() -> Result<(Task, Cgroup), Skip> {
-    // SAFETY: helpers without arguments.
-    let (ids, task) = unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_task()) };
+fn current_cgroup(task: u64) -> Result<Cgroup, Skip> {
     let css_set: u64 = read(task, offset!(task_cgroups))?;
     let controller = config!(memory_cgrp_id);
-    let cgroup = if controller == ABSENT {
-        read(css_set, offset!(css_set_dfl_cgrp))?
-    } else {
-        let css: u64 = read(css_set, offset!(css_set_subsys) + controller as usize * 8)?;
-        read(css, offset!(css_cgroup))?
-    };
-    let cgroup = Cgroup(cgroup);
+    if controller == ABSENT {
+        return Ok(Cgroup(read(css_set, offset!(css_set_dfl_cgrp))?));
+    }
+    let css: u64 = read(css_set, offset!(css_set_subsys) + controller as usize * 8)?;
+    Ok(Cgroup(read(css, offset!(css_cgroup))?))
+}
+
+/// Writes who runs, and returns its cgroup.
+///
+/// The name is the thread group leader's: a thread's own says little (`tokio-rt-worker`).
+#[inline(always)]
+pub fn current_to(to: &mut Task) -> Result<Cgroup, Skip> {
+    // SAFETY: helpers without arguments.
+    let (ids, task) = unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_task()) };
+    let cgroup = current_cgroup(task)?;
     let leader: u64 = read(task, offset!(task_group_leader))?;
-    let comm: [u8; COMM_LEN] = read(leader, offset!(task_comm))?;
-    let task = Task { cgroup: cgroup.id()?, pid: (ids >> 32) as u32, tid: ids as u32, comm };
-    Ok((task, cgroup))
+    read_to(&mut to.comm, leader, offset!(task_comm))?;
+    to.cgroup = cgroup.id()?;
+    to.pid = (ids >> 32) as u32;
+    to.tid = ids as u32;
+    Ok(cgroup)
 }

@@ -29,7 +29,7 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(HOOKS, 0)
 #[repr(C)]
 pub struct Record<H> {
     pub head: H,
-    payload: [u8; MAX_PAYLOAD],
+    payload: [u8; CAPACITY],
 }
 
 impl<H> Record<H> {
@@ -38,8 +38,7 @@ impl<H> Record<H> {
     #[inline(always)]
     pub fn copy_payload(&mut self, from: u64, length: u32) -> u32 {
         let length = bounded(length);
-        // SAFETY: the destination holds MAX_PAYLOAD bytes, `length` is at most that; the source is checked by
-        // the helper.
+        // SAFETY: the destination holds CAPACITY bytes, `bounded` gives less; the source is checked by the helper.
         let read =
             unsafe { bpf_probe_read_kernel(self.payload.as_mut_ptr().cast(), length, from as *const _) };
         if read == 0 { length } else { 0 }
@@ -47,7 +46,7 @@ impl<H> Record<H> {
 
     /// The place of the payload, for a helper that fills it.
     #[inline(always)]
-    pub fn payload(&mut self) -> &mut [u8; MAX_PAYLOAD] {
+    pub fn payload(&mut self) -> &mut [u8; CAPACITY] {
         &mut self.payload
     }
 
@@ -68,13 +67,17 @@ impl<H> Record<H> {
     }
 }
 
-/// `length`, at most [`MAX_PAYLOAD`], in a form that every verifier since 5.10 understands: it follows a mask,
-/// not a comparison whose register was spilled meanwhile.
+/// Bytes that a record under construction has for its payload: twice what is used, a power of two.
+const CAPACITY: usize = 2 * MAX_PAYLOAD;
+const _: () = assert!(CAPACITY.is_power_of_two());
+
+/// `length`, at most [`MAX_PAYLOAD`], in a form that every verifier since 5.10 understands: the last word is a
+/// mask, which bounds the register itself. The bound that a comparison gives is lost when LLVM spills the
+/// register before and reloads it after (seen on 6.1).
 #[inline(always)]
 fn bounded(length: u32) -> u32 {
-    const MASK: u32 = (MAX_PAYLOAD as u32).next_power_of_two() * 2 - 1;
-    let length = core::hint::black_box(length) & MASK;
-    if length > MAX_PAYLOAD as u32 { MAX_PAYLOAD as u32 } else { length }
+    let length = if length > MAX_PAYLOAD as u32 { MAX_PAYLOAD as u32 } else { length };
+    core::hint::black_box(length) & (CAPACITY as u32 - 1)
 }
 
 /// The head of a record of this kind, now.

@@ -15,7 +15,7 @@ use dnstrace_ebpf::{
 };
 
 use super::{
-    kernel::{IPPROTO_UDP, SkBuff, Skip, Sock, current},
+    kernel::{IPPROTO_UDP, SkBuff, Skip, Sock, current_to},
     ring::{Record, count, header},
     target::wanted,
 };
@@ -69,26 +69,23 @@ fn try_consume(ctx: &ProbeContext) -> Result<(), Skip> {
 fn write_message(skb: SkBuff, sock: Sock, direction: u8, hook: Hook) -> Result<(), Skip> {
     let datagram = skb.datagram()?;
     let netns = sock.netns()?;
-    let (task, cgroup) = current()?;
-    if !wanted(&task, cgroup, netns)? {
-        return Err(Skip::Unwanted);
-    }
     let record = MESSAGE.get_ptr_mut(0).ok_or(Skip::Unreadable)?;
     // SAFETY: this CPU's own slot, and no other kprobe program runs on this CPU meanwhile.
     let record = unsafe { &mut *record };
+    let cgroup = current_to(&mut record.head.task)?;
+    if !wanted(&record.head.task, cgroup, netns)? {
+        return Err(Skip::Unwanted);
+    }
+    datagram.flow_to(&mut record.head.flow)?;
+    record.head.header = header(kind::MESSAGE, hook);
+    record.head.sock = sock.0;
+    record.head.netns = netns;
+    record.head.direction = direction;
+    record.head.segment = datagram.segment;
+    record.head.length = datagram.length;
     let captured = record.copy_payload(datagram.payload, datagram.linear);
-    record.head = MessageEvent {
-        header: header(kind::MESSAGE, hook),
-        sock: sock.0,
-        task,
-        netns,
-        direction,
-        flags: flags(captured, datagram.linear, datagram.length, datagram.segment),
-        segment: datagram.segment,
-        flow: datagram.flow,
-        length: datagram.length,
-        captured,
-    };
+    record.head.flags = flags(captured, datagram.linear, datagram.length, datagram.segment);
+    record.head.captured = captured;
     record.output(captured)
 }
 

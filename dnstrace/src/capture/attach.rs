@@ -46,7 +46,9 @@ pub struct Missing {
 /// Why nothing can be captured.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
-    #[error("this dnstrace was built without its eBPF programs (AYA_BUILD_SKIP): it can read recordings, not trace")]
+    #[error(
+        "this dnstrace was built without its eBPF programs (AYA_BUILD_SKIP): it can read recordings, not trace"
+    )]
     NoObject,
     #[error("the kernel's BTF cannot be used: {0}")]
     Btf(#[from] BtfError),
@@ -134,11 +136,7 @@ impl Capture {
         for row in TABLE {
             if let Err(why) = attach_one(&mut self.ebpf, &row) {
                 if row.mandatory {
-                    return Err(CaptureError::Attach {
-                        function: row.target,
-                        why,
-                        lost: row.lost_without,
-                    });
+                    return Err(CaptureError::Attach { function: row.target, why, lost: row.lost_without });
                 }
                 self.missing.push(Missing { row, why });
             }

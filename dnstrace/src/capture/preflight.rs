@@ -34,7 +34,9 @@ pub enum Refusal {
         "this kernel ({0}) has no BTF ({VMLINUX_BTF} is missing): dnstrace needs one built with CONFIG_DEBUG_INFO_BTF=y"
     )]
     NoBtf(String),
-    #[error("not permitted: missing {0}. Run dnstrace as root (sudo dnstrace ...), in a container with these capabilities and hostPID")]
+    #[error(
+        "not permitted: missing {0}. Run dnstrace as root (sudo dnstrace ...), in a container with these capabilities and hostPID"
+    )]
     MissingCapabilities(String),
 }
 

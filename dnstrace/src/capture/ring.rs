@@ -13,7 +13,6 @@ use super::CaptureError;
 const BATCH: usize = 4096;
 
 /// The user's end of the ring.
-#[derive(Debug)]
 pub struct Ring {
     ring: AsyncFd<RingBuf<MapData>>,
     /// Records that this dnstrace could not decode, and the last reason.
@@ -25,7 +24,8 @@ impl Ring {
     /// If `map` is no ring buffer or there is no tokio runtime to wait in.
     pub fn open(map: Map) -> Result<Self, CaptureError> {
         let ring = RingBuf::try_from(map).map_err(|error| CaptureError::Map { name: "EVENTS", error })?;
-        let ring = AsyncFd::new(ring).map_err(CaptureError::Ring)?;
+        // SAFETY: the ring owns its file descriptor and keeps it open as long as it lives.
+        let ring = unsafe { AsyncFd::register(ring) }.map_err(|error| CaptureError::Ring(error.into()))?;
         Ok(Self { ring, undecoded: (0, None) })
     }
 
@@ -54,7 +54,11 @@ impl Ring {
 }
 
 /// Takes up to a batch of records. Returns how many.
-fn take(ring: &mut RingBuf<MapData>, undecoded: &mut (u64, Option<WireError>), events: &mut Vec<Event>) -> usize {
+fn take(
+    ring: &mut RingBuf<MapData>,
+    undecoded: &mut (u64, Option<WireError>),
+    events: &mut Vec<Event>,
+) -> usize {
     for taken in 0..BATCH {
         let Some(record) = ring.next() else { return taken };
         if let Err(error) = decode(&record, events) {

@@ -39,7 +39,13 @@ fn client() -> Client {
 }
 
 impl Client {
-    fn seen(&self, at: u64, direction: Direction, source: SocketAddr, destination: SocketAddr) -> SocketMessage {
+    fn seen(
+        &self,
+        at: u64,
+        direction: Direction,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> SocketMessage {
         SocketMessage {
             time: KernelTime(at),
             direction,
@@ -145,7 +151,8 @@ fn a_pair_of_one_socket_is_two_queries_even_with_one_id() {
     }
     let mut reply = answer(1, "a.");
     reply.question.as_mut().unwrap().qtype = 28;
-    let out = run(vec![c.asks(0, 1, "a."), aaaa, c.gets(MS, reply), c.gets(2 * MS, answer(1, "a."))], 60_000 * MS);
+    let out =
+        run(vec![c.asks(0, 1, "a."), aaaa, c.gets(MS, reply), c.gets(2 * MS, answer(1, "a."))], 60_000 * MS);
     let latencies: Vec<_> = queries(&out).iter().map(|q| (q.question.qtype, q.latency().unwrap())).collect();
     assert_eq!(latencies, [(28, MS - 10), (1, 2 * MS)]);
 }
@@ -251,7 +258,12 @@ fn the_same_id_again_after_the_answer_is_a_new_query() {
 #[test]
 fn truncated_over_udp_and_again_over_tcp_is_one_query() {
     let c = client();
-    let tcp = Client { transport: Transport::Tcp, socket: 2, local: "10.244.1.7:50000".parse().unwrap(), ..client() };
+    let tcp = Client {
+        transport: Transport::Tcp,
+        socket: 2,
+        local: "10.244.1.7:50000".parse().unwrap(),
+        ..client()
+    };
     let mut truncated = message(1, "a.", true);
     truncated.flags.truncated = true;
     let out = run(

@@ -7,9 +7,7 @@ use crate::{
     event::KernelTime,
 };
 
-use super::{
-    Answer, Attempt, Conversation, Fate, Observation, Outcome, Query, Role, Stray, StrayReason,
-};
+use super::{Answer, Attempt, Conversation, Fate, Observation, Outcome, Query, Role, Stray, StrayReason};
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
@@ -204,11 +202,12 @@ impl Tracker {
     /// The query under way that `attempt` continues.
     fn continued(&self, observation: &Observation, question: &Question, attempt: &Attempt) -> Option<u64> {
         match attempt.conversation.role {
-            Role::Server => {
-                self.conversations.get(&attempt.conversation)?.iter().map(|place| place.query).find(|number| {
-                    self.open.get(number).is_some_and(|open| open.query.question == *question)
-                })
-            }
+            Role::Server => self
+                .conversations
+                .get(&attempt.conversation)?
+                .iter()
+                .map(|place| place.query)
+                .find(|number| self.open.get(number).is_some_and(|open| open.query.question == *question)),
             Role::Client => {
                 let asker = Asker {
                     netns: observation.seen.netns,
@@ -275,8 +274,9 @@ impl Tracker {
         let Some(message) = observation.decoded.message.clone() else { return };
         let conversation = Conversation::of(&observation.seen, &message);
         let places = self.conversations.get(&conversation).map_or(&[][..], Vec::as_slice);
-        let matching =
-            |place: &&Place| message.question.as_ref().is_none_or(|asked| self.asks(place.query) == Some(asked));
+        let matching = |place: &&Place| {
+            message.question.as_ref().is_none_or(|asked| self.asks(place.query) == Some(asked))
+        };
         let waiting = |place: &&Place| {
             let attempt = self.open.get(&place.query).and_then(|open| open.query.attempts.get(place.attempt));
             attempt.is_some_and(|attempt| matches!(attempt.fate, Fate::Open))
@@ -375,7 +375,8 @@ impl Tracker {
     /// Keeps of an ended query what is needed to know its late answers.
     fn remember(&mut self, query: &Query, now: KernelTime) {
         while self.closed.len() >= self.limits.queries {
-            let Some(oldest) = self.deadlines.iter().map(|(_, number)| *number).find(|n| self.closed.contains_key(n))
+            let Some(oldest) =
+                self.deadlines.iter().map(|(_, number)| *number).find(|n| self.closed.contains_key(n))
             else {
                 break;
             };
@@ -468,7 +469,9 @@ impl OpenQuery {
 fn patience(answer: &Message, defect: Option<&Defect>) -> Option<u64> {
     match answer.rcode {
         _ if answer.flags.truncated => Some(AFTER_TRUNCATED),
-        rcodes::NOERROR | rcodes::NXDOMAIN if matches!(defect, Some(Defect::Malformed(_))) => Some(AFTER_ERROR),
+        rcodes::NOERROR | rcodes::NXDOMAIN if matches!(defect, Some(Defect::Malformed(_))) => {
+            Some(AFTER_ERROR)
+        }
         rcodes::NOERROR | rcodes::NXDOMAIN => None,
         _ => Some(AFTER_ERROR),
     }

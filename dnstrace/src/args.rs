@@ -1,0 +1,135 @@
+//! The command line, as the user types it. [`crate::config::Config`] is what it means.
+
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Every DNS lookup of a pod, and what became of each packet.
+///
+/// Run it as root on the Kubernetes node where the pod runs. Without a target it traces every pod and every
+/// host service of the node. Data goes to stdout, everything else to stderr.
+#[derive(Clone, Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = AFTER_HELP)]
+pub struct Args {
+    /// Pod to trace: its name, the unambiguous beginning of it, or NAMESPACE/NAME.
+    #[arg(value_name = "POD", conflicts_with_all = ["all_namespaces", "host"])]
+    pub target: Vec<String>,
+
+    /// The same as an option; may be repeated.
+    #[arg(short, long = "pod", value_name = "POD", conflicts_with_all = ["all_namespaces", "host"])]
+    pub pods: Vec<String>,
+
+    /// Namespace of the pod; without a pod, all pods of this namespace.
+    #[arg(short, long, value_name = "NAMESPACE", conflicts_with_all = ["all_namespaces", "host"])]
+    pub namespace: Option<String>,
+
+    /// Only this container of the pod.
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["all_namespaces", "host"])]
+    pub container: Option<String>,
+
+    /// All pods of the node.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+
+    /// What runs outside pods: kubelet, container runtime, systemd-resolved, shells.
+    #[arg(long, conflicts_with = "all_namespaces")]
+    pub host: bool,
+
+    /// Only this process (its id on the node).
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+
+    /// Only processes of this name (the first 15 bytes count, as in ps -o comm).
+    #[arg(long, value_name = "NAME")]
+    pub comm: Option<String>,
+
+    /// Port that speaks DNS; may be repeated, up to 8.
+    #[arg(long = "port", value_name = "PORT", default_values_t = [53])]
+    pub ports: Vec<u16>,
+
+    /// End after this time: 30s, 5m.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+
+    /// End after this many queries.
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+
+    /// A query counts as unanswered this long after it was last sent.
+    #[arg(long, value_name = "TIME", default_value = "6s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+
+    /// Size of the kernel's buffer for events, rounded up to a power of two.
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = ring_size)]
+    pub ring: u32,
+
+    /// Show the eBPF programs' own messages on stderr.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sudo dnstrace --pod cart                 the pod whose name begins with cart
+  sudo dnstrace -n shop -p cart-7d4f       or shop/cart-7d4f
+  sudo dnstrace -A --duration 30s          all pods, for half a minute, then the summary
+  sudo dnstrace -A -o json | jq .          a JSON object per line
+
+Exit codes: 0 done, 1 failure, 2 wrong usage, 3 not permitted, 4 kernel not usable,
+5 no such pod or not exactly one";
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line a query; a query in trouble unfolds into its attempts.
+    Table,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Bytes of a ring: a power of two that the kernel takes.
+fn ring_size(text: &str) -> Result<u32, String> {
+    const SMALLEST: u64 = 64 << 10;
+    const LARGEST: u64 = 1 << 30;
+    let bytes = parse_size::parse_size(text).map_err(|error| error.to_string())?;
+    if !(SMALLEST..=LARGEST).contains(&bytes) {
+        return Err("give 64KiB to 1GiB".to_owned());
+    }
+    u32::try_from(bytes.next_power_of_two()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_target_may_be_given_in_every_usual_way() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        assert_eq!(parse("dnstrace shop/cart").unwrap().target, ["shop/cart"]);
+        let args = parse("dnstrace -n shop -p cart --pod web").unwrap();
+        assert_eq!((args.namespace.as_deref(), args.pods), (Some("shop"), vec!["cart".into(), "web".into()]));
+        for wrong in
+            ["dnstrace -A -p cart", "dnstrace --host -A", "dnstrace --host cart", "dnstrace --duration 5"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ring_sizes_are_powers_of_two() {
+        assert_eq!(ring_size("16MiB"), Ok(16 << 20));
+        assert_eq!(ring_size("100KiB"), Ok(128 << 10));
+        assert!(ring_size("1KiB").is_err() && ring_size("2GiB").is_err() && ring_size("x").is_err());
+    }
+}

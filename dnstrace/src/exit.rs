@@ -1,0 +1,39 @@
+//! How the program ends: one exit code for each kind of ending, named in `--help`.
+
+use crate::{capture::preflight::Refusal, identify::TargetError};
+
+/// The kinds of ending that a script may want to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, or ended by the user.
+    Done = 0,
+    /// Something failed that is none of the below.
+    Failure = 1,
+    /// The command line makes no sense. clap exits with it, too.
+    Usage = 2,
+    /// A capability is missing.
+    NotPermitted = 3,
+    /// The kernel is too old or lacks what tracing needs.
+    KernelUnusable = 4,
+    /// No such pod, or not exactly one.
+    NoTarget = 5,
+}
+
+impl Exit {
+    /// The exit code for an error.
+    pub fn of(error: &anyhow::Error) -> Self {
+        match error.downcast_ref::<Refusal>() {
+            Some(Refusal::MissingCapabilities(_)) => return Self::NotPermitted,
+            Some(Refusal::KernelTooOld(_) | Refusal::NoBtf(_)) => return Self::KernelUnusable,
+            None => {}
+        }
+        if error.is::<TargetError>() {
+            return Self::NoTarget;
+        }
+        if error.is::<crate::trace::UsageError>() {
+            return Self::Usage;
+        }
+        Self::Failure
+    }
+}

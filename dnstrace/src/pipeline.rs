@@ -1,0 +1,53 @@
+//! From an event to what is said of it: decode, identify, correlate. The same for every source.
+
+use crate::{
+    dns,
+    event::{Event, KernelTime},
+    identify::Identifier,
+    lookup::{Limits, Observation, Output, Totals, Tracker},
+};
+
+/// The rooms in a row.
+pub struct Pipeline {
+    identifier: Identifier,
+    tracker: Tracker,
+}
+
+impl Pipeline {
+    pub fn new(identifier: Identifier, limits: Limits) -> Self {
+        Self { identifier, tracker: Tracker::new(limits) }
+    }
+
+    /// Takes in an event. Returns what it brought to an end.
+    pub fn event(&mut self, event: Event) -> Vec<Output> {
+        let mut out = Vec::new();
+        match event {
+            Event::Cgroup(made) => self.identifier.note_cgroup(&made),
+            Event::Message(seen) => {
+                let decoded = dns::decode(&seen.payload, seen.length);
+                let owner = self.identifier.owner(seen.task.cgroup, seen.task.pid, seen.time.0);
+                self.tracker.message(Observation { seen, decoded, owner }, &mut out);
+            }
+        }
+        out
+    }
+
+    /// Event time has come to `now`.
+    pub fn advance(&mut self, now: KernelTime) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.tracker.advance(now, &mut out);
+        out
+    }
+
+    /// The trace ends at `now`.
+    pub fn finish(&mut self, now: KernelTime) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.tracker.finish(now, &mut out);
+        out
+    }
+
+    /// What the tracker gave up for want of room.
+    pub fn totals(&self) -> Totals {
+        self.tracker.totals()
+    }
+}

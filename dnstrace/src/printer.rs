@@ -1,0 +1,115 @@
+//! Outputs to stdout, the summary to stderr.
+
+use std::io::{self, BufWriter, StdoutLock, Write as _};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    args::Format,
+    event::KernelTime,
+    lookup::Output,
+    losses::Losses,
+    output::{WallClock, json, summary::Summary, table},
+};
+
+/// Writes what the core says in the format that the user chose, and counts it for the summary.
+pub struct Printer {
+    format: Format,
+    clock: WallClock,
+    stdout: BufWriter<StdoutLock<'static>>,
+    /// Queries still to be printed; none if there is no end to them.
+    remaining: Option<u64>,
+    /// The reader of stdout has gone.
+    closed: bool,
+    summary: Summary,
+}
+
+impl Printer {
+    pub fn new(format: Format, clock: WallClock, count: Option<u64>) -> Self {
+        Self {
+            format,
+            clock,
+            stdout: BufWriter::new(io::stdout().lock()),
+            remaining: count,
+            closed: false,
+            summary: Summary::default(),
+        }
+    }
+
+    /// Whether there is nothing more to print: `--count` is reached, or nobody reads any more.
+    pub fn is_done(&self) -> bool {
+        self.closed || self.remaining == Some(0)
+    }
+
+    /// The line above the table.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn header(&mut self) -> Result<()> {
+        if self.format == Format::Table {
+            self.write(&table::header())?;
+        }
+        self.flush()
+    }
+
+    /// Prints and counts; beyond `--count`, neither.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn print(&mut self, outputs: Vec<Output>) -> Result<()> {
+        for output in outputs {
+            if self.is_done() {
+                return Ok(());
+            }
+            let text = match self.format {
+                Format::Table => table::lines(&output, &self.clock),
+                Format::Json => json::line(&output, &self.clock)? + "\n",
+            };
+            self.write(&text)?;
+            self.summary.add(&output);
+            if let (Output::Query(_), Some(remaining)) = (&output, &mut self.remaining) {
+                *remaining = remaining.saturating_sub(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what is buffered.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn flush(&mut self) -> Result<()> {
+        let flushed = self.stdout.flush();
+        self.note(flushed)
+    }
+
+    /// The summary: as text on stderr, and as the last line of JSON.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn summary(&mut self, begin: KernelTime, end: KernelTime, losses: &Losses) -> Result<()> {
+        if self.format == Format::Json {
+            let line = json::summary(&self.summary, losses, end, &self.clock)? + "\n";
+            self.write(&line)?;
+        }
+        self.flush()?;
+        eprint!("{}", self.summary.text(begin, end, losses));
+        Ok(())
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        let written = self.stdout.write_all(text.as_bytes());
+        self.note(written)
+    }
+
+    /// A closed pipe is an ending, no error: `dnstrace | head`.
+    fn note(&mut self, result: io::Result<()>) -> Result<()> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            other => other.context("cannot write to stdout"),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The live trace, from the command line to the summary: the edge where the rooms meet the outside.
+
+use std::io;
+
+use anyhow::{Context as _, Result};
+use dnstrace_ebpf::config::{Config, MAX_PORTS, target as bits};
+use dnstrace_ebpf::wire::COMM_LEN;
+use jiff::tz::TimeZone;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{self, Instant},
+};
+
+use crate::{
+    args::Args,
+    capture::{Capture, Request, preflight::Facts},
+    event::KernelTime,
+    identify::{Hierarchy, Identifier, Roots, Selection, Target},
+    lookup::Limits,
+    losses::{HookLosses, Losses},
+    output::WallClock,
+    pipeline::Pipeline,
+    printer::Printer,
+    source::{Batch, Live, live},
+};
+
+/// A command line that parses and still makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    #[error("at most {MAX_PORTS} ports can be watched at a time, {0} were given")]
+    TooManyPorts(usize),
+    #[error("port 0 does not exist")]
+    PortZero,
+    #[error("--container needs a pod: add --pod")]
+    ContainerWithoutPod,
+}
+
+/// Traces until a signal, `--duration` or `--count` ends it.
+///
+/// # Errors
+/// What refuses the trace, with an error that [`crate::exit::Exit::of`] knows; or a failure on the way.
+pub async fn run(args: &Args) -> Result<()> {
+    let config = config(args)?;
+    Facts::gather().context("cannot ask the kernel what it is")?.check()?;
+    let identifier = Identifier::new(Roots::default()).context("cannot read the node's cgroups")?;
+    let target = identifier.resolve(&selection(args))?;
+    let request = Request {
+        config: Config { target: config.target | listing(&target), ..config },
+        cgroup_v1: matches!(identifier.hierarchy(), Hierarchy::V1),
+        cgroups: target.cgroups.iter().copied().collect(),
+        netns: target.netns.iter().copied().collect(),
+        ring_bytes: args.ring,
+    };
+    let mut ends = Ends::new(args)?;
+    let (capture, ring) = Capture::start(&request)?;
+    say_attached(&capture, &target, &args.ports);
+
+    let begin = live::monotonic_now();
+    let clock = WallClock { offset_ns: live::wall_clock_offset(), zone: TimeZone::system() };
+    let limits =
+        Limits { timeout: u64::try_from(args.timeout.as_nanos()).unwrap_or(u64::MAX), ..Limits::default() };
+    let mut trace = Trace {
+        live: Live::new(capture, ring),
+        pipeline: Pipeline::new(identifier, limits),
+        printer: Printer::new(args.output, clock, args.count),
+    };
+    let end = trace.until_end(&mut ends).await?;
+    trace.summarize(begin, end)
+}
+
+/// A trace under way.
+struct Trace {
+    live: Live,
+    pipeline: Pipeline,
+    printer: Printer,
+}
+
+impl Trace {
+    /// Runs until something ends it. Returns the time of the end.
+    async fn until_end(&mut self, ends: &mut Ends) -> Result<KernelTime> {
+        self.printer.header()?;
+        while !self.printer.is_done() {
+            tokio::select! {
+                biased;
+                () = ends.wait() => break,
+                batch = self.live.next() => self.take(batch.context("cannot read the kernel's events")?)?,
+            }
+        }
+        let last = self.live.finish();
+        let end = last.until;
+        for event in last.events {
+            self.printer.print(self.pipeline.event(event))?;
+        }
+        self.printer.print(self.pipeline.finish(end))?;
+        Ok(end)
+    }
+
+    fn take(&mut self, batch: Batch) -> Result<()> {
+        for event in batch.events {
+            self.printer.print(self.pipeline.event(event))?;
+        }
+        self.printer.print(self.pipeline.advance(batch.until))?;
+        self.printer.flush()?;
+        Ok(())
+    }
+
+    fn summarize(&mut self, begin: KernelTime, end: KernelTime) -> Result<()> {
+        let losses = self.losses()?;
+        self.printer.summary(begin, end, &losses)?;
+        Ok(())
+    }
+
+    /// What was lost, by hook in the kernel and by cause in userspace.
+    fn losses(&self) -> Result<Losses> {
+        let rows = crate::capture::hooks::TABLE;
+        let hooks = rows
+            .iter()
+            .zip(self.live.capture.counters()?)
+            .filter(|(_, counters)| counters.ring_full + counters.unreadable > 0)
+            .map(|(row, counters)| HookLosses {
+                hook: row.target,
+                ring_full: counters.ring_full,
+                unreadable: counters.unreadable,
+            })
+            .collect();
+        let (out_of_order, undecoded_records) = self.live.faults();
+        let totals = self.pipeline.totals();
+        Ok(Losses {
+            hooks,
+            undecoded_records,
+            out_of_order,
+            queries_evicted: totals.evicted,
+            queries_forgotten: totals.forgotten,
+        })
+    }
+}
+
+/// What ends a trace from outside.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    deadline: Option<Instant>,
+}
+
+impl Ends {
+    fn new(args: &Args) -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            deadline: args.duration.map(|duration| Instant::now() + duration),
+        })
+    }
+
+    async fn wait(&mut self) {
+        let deadline = self.deadline;
+        let at_deadline = async {
+            match deadline {
+                Some(deadline) => time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = at_deadline => {}
+        }
+    }
+}
+
+/// The programs' settings, as far as the command line alone decides them.
+fn config(args: &Args) -> Result<Config, UsageError> {
+    let mut config = Config::EVERYTHING;
+    if args.ports.len() > MAX_PORTS {
+        return Err(UsageError::TooManyPorts(args.ports.len()));
+    }
+    if args.ports.contains(&0) {
+        return Err(UsageError::PortZero);
+    }
+    if args.container.is_some() && args.pods.is_empty() && args.target.is_empty() {
+        return Err(UsageError::ContainerWithoutPod);
+    }
+    for (place, port) in config.ports.iter_mut().zip(&args.ports) {
+        *place = *port;
+    }
+    if let Some(pid) = args.pid {
+        config.target |= bits::PROCESS;
+        config.pid = pid;
+    }
+    if let Some(comm) = &args.comm {
+        config.target |= bits::COMM;
+        for (place, byte) in config.comm.iter_mut().take(COMM_LEN - 1).zip(comm.bytes()) {
+            *place = byte;
+        }
+    }
+    Ok(config)
+}
+
+fn selection(args: &Args) -> Selection {
+    Selection {
+        namespace: args.namespace.clone(),
+        pods: args.target.iter().chain(&args.pods).cloned().collect(),
+        container: args.container.clone(),
+        all: args.all_namespaces,
+        host: args.host,
+    }
+}
+
+/// How the programs are to read the lists of cgroups and namespaces.
+fn listing(target: &Target) -> u32 {
+    match target.listing {
+        crate::identify::Listing::Everything => 0,
+        crate::identify::Listing::Only => bits::LISTED,
+        crate::identify::Listing::AllBut => bits::UNLISTED,
+    }
+}
+
+/// One line on what is attached, and one for each thing that cannot be seen.
+fn say_attached(capture: &Capture, target: &Target, ports: &[u16]) {
+    let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+    let hooks = crate::capture::hooks::TABLE.len();
+    let attached = hooks - capture.missing().len();
+    eprintln!(
+        "dnstrace: tracing {} on port {}, {attached} of {hooks} hooks attached; Ctrl-C ends",
+        target.description,
+        ports.join(", ")
+    );
+    for missing in capture.missing() {
+        eprintln!(
+            "dnstrace: without {} you will not see {} ({})",
+            missing.row.target, missing.row.lost_without, missing.why
+        );
+    }
+}

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use crate::{
     lab::{
         CLUSTER_DNS, CLUSTER_DNS6,
+        by_hand::NodeArgs,
         cgroup::{CgroupDriver, Nesting, Qos, Runtime},
         clients::{Client, Clients, LookupTally, dig, dig_batch},
         containerd::Containerd,
@@ -32,6 +33,8 @@ pub struct CheckArgs {
     /// Only the checks whose name contains this
     #[arg(default_value = "")]
     name: String,
+    #[command(flatten)]
+    node: NodeArgs,
 }
 
 struct Bench {
@@ -59,7 +62,7 @@ const CHECKS: &[(&str, Check)] = &[
 /// Runs the checks one after another in one lab; the first that fails ends it.
 pub fn check(args: &CheckArgs) -> Result<()> {
     let started = Instant::now();
-    let bench = Bench { lab: Lab::start()?, clients: Clients::new()? };
+    let bench = Bench { lab: Lab::start(args.node.start()?)?, clients: Clients::new()? };
     println!("{:>7.2} s  the lab is built", started.elapsed().as_secs_f64());
     let chosen: Vec<_> = CHECKS.iter().filter(|(name, _)| name.contains(&args.name)).collect();
     ensure!(!chosen.is_empty(), "no check has {:?} in its name", args.name);
@@ -279,7 +282,7 @@ fn a_service_follows_its_endpoints(bench: &Bench) -> Result<()> {
 }
 
 fn containerd_runs_a_pod(bench: &Bench) -> Result<()> {
-    let containerd = Containerd::start(&bench.clients)?;
+    let containerd = Containerd::start(&bench.lab.node, &bench.clients)?;
     let pod = containerd.run_lookup("shop", "job-x2k9p", "lookup", &["--bulk", "50", "cri"])?;
     let tally: LookupTally = serde_json::from_str(&pod.wait()?)?;
     // It is the first process of its own PID namespace.

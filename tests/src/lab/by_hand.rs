@@ -13,9 +13,11 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    cgroup::Hierarchies,
     clients::{Client, Clients},
     default_lab::Lab,
     enter::{self, EnterArgs, Namespace},
+    node::Node,
     pod::Pod,
 };
 
@@ -30,6 +32,26 @@ pub struct ClientsArgs {
     if_possible: bool,
 }
 
+/// What the node is like.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// Put cgroup v1 in the place of v2, for all the VM
+    #[arg(long)]
+    cgroup_v1: bool,
+}
+
+impl NodeArgs {
+    /// Makes the node.
+    pub fn start(&self) -> Result<Node> {
+        match self.cgroup_v1 {
+            true => {
+                Node::with_hierarchies(Hierarchies::remount_as_v1(&["memory", "cpu", "pids", "systemd"])?)
+            }
+            false => Node::new(),
+        }
+    }
+}
+
 /// Builds a small node (two client pods, cluster DNS with two endpoints, Service) and runs a command in it
 ///
 /// The current network namespace becomes the node, so it must have no interface but `lo`: a VM without network device,
@@ -39,6 +61,8 @@ pub struct ClientsArgs {
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct LabArgs {
+    #[command(flatten)]
+    node: NodeArgs,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     argv: Vec<OsString>,
@@ -84,7 +108,7 @@ pub fn clients(args: &ClientsArgs) -> Result<()> {
 pub fn lab(args: &LabArgs) -> Result<ExitCode> {
     let (program, rest) = args.argv.split_first().context("no command")?;
     let started = Instant::now();
-    let lab = Lab::start()?;
+    let lab = Lab::start(args.node.start()?)?;
     eprintln!("lab: built in {:.1} s", started.elapsed().as_secs_f64());
     let clients = Clients::new()?;
     for client in Client::ALL {

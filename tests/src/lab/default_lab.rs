@@ -64,9 +64,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Builds it in the current network namespace, see [`Node::new`].
-    pub fn start() -> Result<Self> {
-        let node = Node::new()?;
+    /// Builds it on a node.
+    pub fn start(node: Node) -> Result<Self> {
         let dns = ClusterDns::start(&node, 2, &Zone::cluster())?;
         let cart = PodOptions { containers: vec!["cart".into(), "proxy".into()], ..PodOptions::default() };
         let cart = Pod::start(&node, "shop", "cart-7d4f", &cart)?;

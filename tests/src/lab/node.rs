@@ -10,7 +10,7 @@ use super::{
     ipam::Ipam,
     kube_proxy::KubeProxy,
     netns::{Holder, HolderOptions, ip},
-    process::{Process, command},
+    process::{Process, command, run_with_input},
 };
 
 /// What the node needs of the kernel. One that is built in, or that a kernel lacks, is no error here: its use tells.
@@ -122,6 +122,11 @@ impl Drop for Node {
 pub fn set_sysctl(name: &str, value: &str) -> Result<()> {
     let path = Path::new("/proc/sys").join(name);
     fs::write(&path, value).with_context(|| format!("cannot set {}", path.display()))
+}
+
+/// Loads nftables rules on the node, beside what iptables holds.
+pub fn nft(rules: &str) -> Result<()> {
+    run_with_input(&["nft", "-f", "-"], rules).map(drop)
 }
 
 fn load_modules() -> Result<()> {

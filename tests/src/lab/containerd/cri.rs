@@ -161,6 +161,26 @@ pub struct DnsConfig {
 pub struct LinuxPodSandboxConfig {
     #[prost(string, tag = "1")]
     pub cgroup_parent: String,
+    #[prost(message, optional, tag = "2")]
+    pub security_context: Option<SandboxSecurityContext>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SandboxSecurityContext {
+    #[prost(message, optional, tag = "1")]
+    pub namespace_options: Option<NamespaceOption>,
+}
+
+/// Whose namespaces a container gets: `NamespaceMode` 0 is the pod's, 1 its own.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct NamespaceOption {
+    #[prost(int32, tag = "2")]
+    pub pid: i32,
+}
+
+impl NamespaceOption {
+    /// A kubelet's usual choice: each container has its own PID namespace, the rest is the pod's.
+    pub const KUBELET: Self = Self { pid: 1 };
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -187,6 +207,20 @@ pub struct ContainerConfig {
     pub labels: HashMap<String, String>,
     #[prost(string, tag = "11")]
     pub log_path: String,
+    #[prost(message, optional, tag = "15")]
+    pub linux: Option<LinuxContainerConfig>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LinuxContainerConfig {
+    #[prost(message, optional, tag = "2")]
+    pub security_context: Option<ContainerSecurityContext>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ContainerSecurityContext {
+    #[prost(message, optional, tag = "3")]
+    pub namespace_options: Option<NamespaceOption>,
 }
 
 /// A container's state; `state` is 2 once it has exited.

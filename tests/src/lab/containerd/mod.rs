@@ -16,13 +16,16 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
 use self::cri::{
-    CONTAINER_EXITED, ContainerConfig, ContainerMetadata, Cri, DnsConfig, ImageSpec, LinuxPodSandboxConfig,
-    PodSandboxConfig, PodSandboxMetadata,
+    CONTAINER_EXITED, ContainerConfig, ContainerMetadata, ContainerSecurityContext, Cri, DnsConfig,
+    ImageSpec, LinuxContainerConfig, LinuxPodSandboxConfig, NamespaceOption, PodSandboxConfig,
+    PodSandboxMetadata, SandboxSecurityContext,
 };
 use super::{
     BRIDGE, GATEWAY,
+    cgroup::Hierarchies,
     clients::{Client, Clients},
     ipam, names,
+    node::Node,
     pod::ResolvConf,
     process::{Process, command, run},
 };
@@ -41,11 +44,12 @@ pub struct Containerd {
     cri: Cri,
     daemon: Process,
     directory: PathBuf,
+    hierarchies: Hierarchies,
 }
 
 impl Containerd {
-    /// Starts containerd on its usual socket. The node must exist: its bridge is where the pods' links go.
-    pub fn start(clients: &Clients) -> Result<Self> {
+    /// Starts containerd on its usual socket, for pods on the node's bridge.
+    pub fn start(node: &Node, clients: &Clients) -> Result<Self> {
         let directory = std::env::temp_dir().join("e2e-containerd");
         fs::create_dir_all(directory.join("net.d"))?;
         fs::write(directory.join("net.d/10-lab.conflist"), network(&directory).to_string())?;
@@ -55,7 +59,8 @@ impl Containerd {
         let mut containerd = command("containerd");
         containerd.arg("--config").arg(&config);
         let daemon = Process::start_logging(containerd, log)?;
-        let mut started = Self { cri: Cri::connect(Path::new(SOCKET))?, daemon, directory };
+        let cri = Cri::connect(Path::new(SOCKET))?;
+        let mut started = Self { cri, daemon, directory, hierarchies: node.hierarchies().clone() };
         started.wait_until("containerd is ready", |cri| Ok(Path::new(SOCKET).exists() && cri.is_ready()?))?;
         started.import(SANDBOX_IMAGE, &clients.path(Client::Pause)?)?;
         started.import(LOOKUP_IMAGE, &clients.path(Client::LookupMusl)?)?;
@@ -95,6 +100,11 @@ impl Containerd {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             labels: labels(namespace, name, &pod.uid, Some(container)),
             log_path: format!("{container}/0.log"),
+            linux: Some(LinuxContainerConfig {
+                security_context: Some(ContainerSecurityContext {
+                    namespace_options: Some(NamespaceOption::KUBELET),
+                }),
+            }),
         };
         pod.container_id = self.cri.create_container(&pod.sandbox, config, sandbox_config)?;
         let link = pod.link();
@@ -180,6 +190,8 @@ impl CriPod<'_> {
 
     fn remove(&self) -> Result<()> {
         self.containerd.cri.stop_and_remove_sandbox(&self.sandbox)?;
+        // The runtime removes the containers' cgroups; the pod's own is the kubelet's work.
+        self.containerd.hierarchies.remove(Path::new(cgroup_parent(&self.uid).trim_start_matches('/')));
         if let Some(logs) = self.log.ancestors().nth(2) {
             fs::remove_dir_all(logs)?;
         }
@@ -211,8 +223,18 @@ fn sandbox_config(namespace: &str, name: &str, uid: &str, logs: &Path) -> PodSan
             options: resolv_conf.options,
         }),
         labels: labels(namespace, name, uid, None),
-        linux: Some(LinuxPodSandboxConfig { cgroup_parent: format!("/kubepods/burstable/pod{uid}") }),
+        linux: Some(LinuxPodSandboxConfig {
+            cgroup_parent: cgroup_parent(uid),
+            security_context: Some(SandboxSecurityContext {
+                namespace_options: Some(NamespaceOption::KUBELET),
+            }),
+        }),
     }
+}
+
+/// Where a kubelet with the cgroupfs driver has the runtime make the containers' cgroups.
+fn cgroup_parent(uid: &str) -> String {
+    format!("/kubepods/burstable/pod{uid}")
 }
 
 /// The labels by which a kubelet finds its own pods and containers again.

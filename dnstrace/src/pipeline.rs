@@ -3,19 +3,21 @@
 use crate::{
     dns,
     event::{Event, KernelTime},
-    identify::Identifier,
+    identify::{Identifier, Owner},
     lookup::{Limits, Observation, Output, Totals, Tracker},
 };
 
 /// The rooms in a row.
 pub struct Pipeline {
     identifier: Identifier,
+    /// Only pods of this namespace are wanted.
+    namespace: Option<String>,
     tracker: Tracker,
 }
 
 impl Pipeline {
-    pub fn new(identifier: Identifier, limits: Limits) -> Self {
-        Self { identifier, tracker: Tracker::new(limits) }
+    pub fn new(identifier: Identifier, namespace: Option<String>, limits: Limits) -> Self {
+        Self { identifier, namespace, tracker: Tracker::new(limits) }
     }
 
     /// Takes in an event. Returns what it brought to an end.
@@ -24,12 +26,20 @@ impl Pipeline {
         match event {
             Event::Cgroup(made) => self.identifier.note_cgroup(&made),
             Event::Message(seen) => {
-                let decoded = dns::decode(&seen.payload, seen.length);
                 let owner = self.identifier.owner(seen.task.cgroup, seen.task.pid, seen.time.0);
+                if !self.is_wanted(&owner) {
+                    return out;
+                }
+                let decoded = dns::decode(&seen.payload, seen.length);
                 self.tracker.message(Observation { seen, decoded, owner }, &mut out);
             }
         }
         out
+    }
+
+    fn is_wanted(&self, owner: &Owner) -> bool {
+        let Some(wanted) = &self.namespace else { return true };
+        owner.pod.as_ref().and_then(|pod| pod.namespace.as_deref()) == Some(wanted)
     }
 
     /// Event time has come to `now`.

@@ -15,7 +15,7 @@ use crate::{
     args::Args,
     capture::{Capture, Request, preflight::Facts},
     event::KernelTime,
-    identify::{Hierarchy, Identifier, Roots, Selection, Target},
+    identify::{Identifier, Listing, Roots, Selection, Target, Version},
     lookup::Limits,
     losses::{HookLosses, Losses},
     output::WallClock,
@@ -42,11 +42,11 @@ pub enum UsageError {
 pub async fn run(args: &Args) -> Result<()> {
     let config = config(args)?;
     Facts::gather().context("cannot ask the kernel what it is")?.check()?;
-    let identifier = Identifier::new(Roots::default()).context("cannot read the node's cgroups")?;
+    let mut identifier = Identifier::new(Roots::default()).context("cannot read the node's cgroups")?;
     let target = identifier.resolve(&selection(args))?;
     let request = Request {
         config: Config { target: config.target | listing(&target), ..config },
-        cgroup_v1: matches!(identifier.hierarchy(), Hierarchy::V1),
+        cgroup_v1: identifier.hierarchy().version == Version::V1,
         cgroups: target.cgroups.iter().copied().collect(),
         netns: target.netns.iter().copied().collect(),
         ring_bytes: args.ring,
@@ -61,7 +61,7 @@ pub async fn run(args: &Args) -> Result<()> {
         Limits { timeout: u64::try_from(args.timeout.as_nanos()).unwrap_or(u64::MAX), ..Limits::default() };
     let mut trace = Trace {
         live: Live::new(capture, ring),
-        pipeline: Pipeline::new(identifier, limits),
+        pipeline: Pipeline::new(identifier, target.namespace, limits),
         printer: Printer::new(args.output, clock, args.count),
     };
     let end = trace.until_end(&mut ends).await?;
@@ -208,9 +208,9 @@ fn selection(args: &Args) -> Selection {
 /// How the programs are to read the lists of cgroups and namespaces.
 fn listing(target: &Target) -> u32 {
     match target.listing {
-        crate::identify::Listing::Everything => 0,
-        crate::identify::Listing::Only => bits::LISTED,
-        crate::identify::Listing::AllBut => bits::UNLISTED,
+        Listing::Everything => 0,
+        Listing::Only => bits::LISTED,
+        Listing::AllBut => bits::UNLISTED,
     }
 }
 

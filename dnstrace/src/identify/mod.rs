@@ -1,0 +1,200 @@
+//! Whose socket it is: from a cgroup and a process to the pod, the container, or the service of the host.
+//!
+//! Without an API server: [`hierarchy`] turns a cgroup's id into its path, [`cgroup_path`] reads the path,
+//! [`pods`] knows the names. [`target`] goes the other way: from what the user asked for to cgroups and network
+//! namespaces.
+
+pub mod cgroup_path;
+pub mod hierarchy;
+pub mod pods;
+pub mod target;
+
+use std::{collections::HashMap, fmt, fs, io, path::PathBuf, sync::Arc};
+
+pub use hierarchy::{Hierarchy, Version};
+pub use target::{Listing, Selection, Target, TargetError};
+
+use crate::event::CgroupMade;
+use pods::Names;
+
+/// Cgroups that are remembered at the most. A full memory is emptied: the living are found again.
+const CAPACITY: usize = 65_536;
+
+/// Who holds a socket. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The pod, where there is one.
+    pub pod: Option<Arc<Pod>>,
+    /// The container, of a pod or not.
+    pub container: Option<Arc<Container>>,
+    /// Outside pods and containers: the systemd service or scope.
+    pub unit: Option<Arc<str>>,
+    /// Path of the cgroup; none if it had gone before anybody could look.
+    pub cgroup: Option<Arc<str>>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace and name; none if the kubelet's log directory for it was not found.
+    pub namespace: Option<Arc<str>>,
+    pub name: Option<Arc<str>>,
+    /// UID, or hash of a static pod.
+    pub uid: String,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its name in the pod's specification, if known.
+    pub name: Option<Arc<str>>,
+    pub id: String,
+    /// See [`cgroup_path::ContainerId::runtime`].
+    pub runtime: &'static str,
+}
+
+impl fmt::Display for Owner {
+    /// `shop/cart-7d4f`, `sshd.service`, `docker 4f1a2b3c4d5e`, `host`; `?` if nothing could be found out. Holds
+    /// what strangers named: escape it for a terminal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.pod, &self.container, &self.unit, &self.cgroup) {
+            (Some(pod), ..) => match (&pod.namespace, &pod.name) {
+                (Some(namespace), Some(name)) => write!(f, "{namespace}/{name}"),
+                _ => write!(f, "pod {}", pod.uid),
+            },
+            (None, Some(container), ..) => {
+                let id = container.id.get(..12).unwrap_or(&container.id);
+                let kind = if container.runtime.is_empty() { "container" } else { container.runtime };
+                write!(f, "{kind} {id}")
+            }
+            (None, None, Some(unit), _) => f.write_str(unit),
+            (None, None, None, Some(_)) => f.write_str("host"),
+            (None, None, None, None) => f.write_str("?"),
+        }
+    }
+}
+
+/// Where the node keeps what is looked up.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    pub proc: PathBuf,
+    pub pods_log: PathBuf,
+    pub containers_log: PathBuf,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Self {
+            proc: "/proc".into(),
+            pods_log: "/var/log/pods".into(),
+            containers_log: "/var/log/containers".into(),
+        }
+    }
+}
+
+/// Finds out who holds a socket, and remembers.
+#[derive(Debug)]
+pub struct Identifier {
+    roots: Roots,
+    hierarchy: Hierarchy,
+    names: Names,
+    /// Path of each cgroup that was seen.
+    paths: HashMap<u64, Arc<str>>,
+    owners: HashMap<u64, Owner>,
+}
+
+impl Identifier {
+    /// # Errors
+    /// If no cgroup hierarchy is mounted.
+    pub fn new(roots: Roots) -> io::Result<Self> {
+        let hierarchy = Hierarchy::find(&roots.proc)?;
+        let names = Names::new(roots.pods_log.clone(), roots.containers_log.clone());
+        Ok(Self { roots, hierarchy, names, paths: HashMap::new(), owners: HashMap::new() })
+    }
+
+    /// The hierarchy that holds the pods.
+    pub fn hierarchy(&self) -> &Hierarchy {
+        &self.hierarchy
+    }
+
+    /// What the user asked for, as cgroups and network namespaces.
+    ///
+    /// # Errors
+    /// If there is no such pod, or not exactly one.
+    pub fn resolve(&mut self, selection: &Selection) -> Result<Target, TargetError> {
+        self.names.scan(0);
+        target::resolve(selection, &self.hierarchy, &mut self.names, &self.roots.proc)
+    }
+
+    /// Takes note of a cgroup that was made; it replaces one of the same id that has gone.
+    pub fn note_cgroup(&mut self, made: &CgroupMade) {
+        if made.hierarchy == self.hierarchy.number {
+            self.owners.remove(&made.cgroup);
+            self.remember(made.cgroup, made.path.as_str().into());
+        }
+    }
+
+    /// Who the process `pid` in the cgroup `cgroup` is. `now` is event time in nanoseconds.
+    pub fn owner(&mut self, cgroup: u64, pid: u32, now: u64) -> Owner {
+        if let Some(owner) = self.owners.get(&cgroup) {
+            return owner.clone();
+        }
+        let Some(path) = self.path(cgroup, pid) else { return Owner::default() };
+        let (owner, is_complete) = self.named(&path, now);
+        // Who still lacks a name may get one: the kubelet makes the directories while the pod starts.
+        if is_complete {
+            make_room(&mut self.owners);
+            self.owners.insert(cgroup, owner.clone());
+        }
+        owner
+    }
+
+    /// The path of a cgroup: as it was announced, as the kernel has it, or as the process says while it lives.
+    fn path(&mut self, cgroup: u64, pid: u32) -> Option<Arc<str>> {
+        if let Some(path) = self.paths.get(&cgroup) {
+            return Some(path.clone());
+        }
+        let path: Arc<str> = match self.hierarchy.path(cgroup) {
+            Some(path) => path.into(),
+            None => {
+                let membership = fs::read_to_string(self.roots.proc.join(format!("{pid}/cgroup"))).ok()?;
+                self.hierarchy.path_of(&membership)?.into()
+            }
+        };
+        self.remember(cgroup, path.clone());
+        Some(path)
+    }
+
+    fn remember(&mut self, cgroup: u64, path: Arc<str>) {
+        make_room(&mut self.paths);
+        self.paths.insert(cgroup, path);
+    }
+
+    /// The owner that a path names, and whether nothing is missing.
+    fn named(&mut self, path: &Arc<str>, now: u64) -> (Owner, bool) {
+        let parsed = cgroup_path::parse(path);
+        let mut is_complete = true;
+        let pod = parsed.pod_uid.map(|uid| {
+            let name = self.names.pod(&uid, now);
+            is_complete &= name.is_some();
+            let (namespace, name) = name.map(|pod| (pod.namespace, pod.name)).unzip();
+            Arc::new(Pod { namespace, name, uid })
+        });
+        let container = parsed.container.map(|container| {
+            let name = if pod.is_some() { self.names.container(&container.id, now) } else { None };
+            is_complete &= name.is_some() || pod.is_none();
+            Arc::new(Container { name, id: container.id, runtime: container.runtime })
+        });
+        let unit = parsed.unit.map(Arc::from);
+        (Owner { pod, container, unit, cgroup: Some(path.clone()) }, is_complete)
+    }
+}
+
+fn make_room<V>(table: &mut HashMap<u64, V>) {
+    if table.len() >= CAPACITY {
+        table.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! A node in a directory: cgroups, `/proc` and log directories as a kubelet makes them.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, symlink},
+    path::{Path, PathBuf},
+};
+
+use super::*;
+use crate::event::KernelTime;
+
+const CART_UID: &str = "0e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
+const WEB_UID: &str = "1e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
+const DNS_UID: &str = "2e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
+
+struct Node {
+    root: tempfile::TempDir,
+}
+
+fn container_id(uid: &str) -> String {
+    format!("{}{}", uid.replace('-', ""), "0".repeat(32))
+}
+
+impl Node {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let node = Self { root };
+        fs::create_dir_all(node.path("proc/self")).unwrap();
+        fs::create_dir_all(node.path("cgroup/system.slice/sshd.service")).unwrap();
+        let mount = node.path("cgroup");
+        let mounts = format!("35 24 0:30 / {} rw - cgroup2 cgroup2 rw\n", mount.display());
+        fs::write(node.path("proc/self/mountinfo"), mounts).unwrap();
+        fs::write(node.path("proc/self/cgroup"), "0::/\n").unwrap();
+        node.process("1", 100, Path::new("cgroup/system.slice/sshd.service"));
+        node
+    }
+
+    fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.root.path().join(relative)
+    }
+
+    fn process(&self, pid: &str, netns: u32, cgroup: &Path) {
+        fs::create_dir_all(self.path(format!("proc/{pid}/ns"))).unwrap();
+        symlink(format!("net:[{netns}]"), self.path(format!("proc/{pid}/ns/net"))).unwrap();
+        fs::write(self.path(cgroup).join("cgroup.procs"), format!("{pid}\n")).unwrap();
+    }
+
+    /// A pod with one container `app`. Returns its directory.
+    fn pod(&self, namespace: &str, name: &str, uid: &str, pid: &str, netns: u32) -> PathBuf {
+        let pod = PathBuf::from(format!("cgroup/kubepods/burstable/pod{uid}"));
+        let id = container_id(uid);
+        let container = pod.join(&id);
+        fs::create_dir_all(self.path(&container)).unwrap();
+        fs::create_dir_all(self.path(format!("pods/{namespace}_{name}_{uid}"))).unwrap();
+        fs::create_dir_all(self.path("containers")).unwrap();
+        fs::write(self.path(format!("containers/{name}_{namespace}_app-{id}.log")), "").unwrap();
+        self.process(pid, netns, &container);
+        pod
+    }
+
+    fn id(&self, path: impl AsRef<Path>) -> u64 {
+        fs::metadata(self.path(path)).unwrap().ino()
+    }
+
+    fn identifier(&self) -> Identifier {
+        Identifier::new(Roots {
+            proc: self.path("proc"),
+            pods_log: self.path("pods"),
+            containers_log: self.path("containers"),
+        })
+        .unwrap()
+    }
+}
+
+fn node() -> Node {
+    let node = Node::new();
+    node.pod("shop", "cart-7d4f", CART_UID, "200", 200);
+    node.pod("shop", "cart-9abc", WEB_UID, "300", 300);
+    node.pod("kube-system", "dns", DNS_UID, "400", 100);
+    // Of a pod that has ended.
+    fs::create_dir_all(node.path("pods/shop_gone-1_3e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5")).unwrap();
+    node
+}
+
+fn pods(names: &[&str]) -> Selection {
+    Selection { pods: names.iter().map(|name| (*name).to_owned()).collect(), ..Selection::default() }
+}
+
+fn made(node: &Node, path: &str) -> CgroupMade {
+    CgroupMade {
+        time: KernelTime(0),
+        cgroup: node.id(format!("cgroup{path}")),
+        hierarchy: 0,
+        path: path.to_owned(),
+    }
+}
+
+#[test]
+fn a_pod_is_its_cgroup_and_its_own_network_namespace() {
+    let node = node();
+    for name in ["cart-7d4f", "cart-7", "shop/cart-7d4f"] {
+        let target = node.identifier().resolve(&pods(&[name])).unwrap();
+        let cgroup = node.id(format!("cgroup/kubepods/burstable/pod{CART_UID}"));
+        assert_eq!(
+            (target.listing, target.cgroups, target.netns),
+            (Listing::Only, [cgroup].into(), [200].into())
+        );
+        assert_eq!(target.description, "pod shop/cart-7d4f");
+    }
+}
+
+#[test]
+fn a_pod_on_the_hosts_network_is_told_by_its_cgroup_alone() {
+    let target = node().identifier().resolve(&pods(&["dns"])).unwrap();
+    assert_eq!((target.cgroups.len(), target.netns.len()), (1, 0));
+}
+
+#[test]
+fn several_pods_and_one_container() {
+    let node = node();
+    let target = node.identifier().resolve(&pods(&["cart-7d4f", "kube-system/dns"])).unwrap();
+    assert_eq!(target.description, "pod shop/cart-7d4f, pod kube-system/dns");
+    let selection = Selection { container: Some("app".into()), ..pods(&["dns"]) };
+    let target = node.identifier().resolve(&selection).unwrap();
+    let id = container_id(DNS_UID);
+    assert_eq!(target.cgroups, [node.id(format!("cgroup/kubepods/burstable/pod{DNS_UID}/{id}"))].into());
+    let selection = Selection { container: Some("ap".into()), ..pods(&["dns"]) };
+    let error = node.identifier().resolve(&selection).unwrap_err();
+    assert_eq!(error.to_string(), "pod kube-system/dns has no running container ap; it has app");
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    let node = node();
+    let refusal = |selection: &Selection| node.identifier().resolve(selection).unwrap_err().to_string();
+    assert_eq!(
+        refusal(&pods(&["cart"])),
+        "cart could be any of shop/cart-7d4f, shop/cart-9abc: give more of the name, or the namespace with -n"
+    );
+    assert_eq!(
+        refusal(&pods(&["crat-7d4f"])),
+        "no pod crat-7d4f runs on this node; did you mean shop/cart-7d4f?"
+    );
+    assert_eq!(
+        refusal(&pods(&["gone-1"])),
+        "no pod gone-1 runs on this node; look with: kubectl get pods -A -o wide"
+    );
+    let elsewhere = Selection { namespace: Some("kube-system".into()), ..pods(&["cart-7d4f"]) };
+    assert!(
+        refusal(&elsewhere).starts_with("no pod kube-system/cart-7d4f runs on this node; did you mean shop/")
+    );
+    let namespace = Selection { namespace: Some("shpo".into()), ..Selection::default() };
+    assert_eq!(refusal(&namespace), "no pod of namespace shpo runs on this node; did you mean shop?");
+    let error = Node::new().identifier().resolve(&pods(&["x"])).unwrap_err();
+    assert_eq!(error, TargetError::NoPods);
+}
+
+#[test]
+fn everything_all_pods_a_namespace_and_the_host() {
+    let node = node();
+    let roots = [node.id("cgroup/kubepods")].into();
+    let resolve = |selection: &Selection| node.identifier().resolve(selection).unwrap();
+    assert_eq!(resolve(&Selection::default()).listing, Listing::Everything);
+    let all = resolve(&Selection { all: true, ..Selection::default() });
+    assert_eq!((all.listing, &all.cgroups), (Listing::Only, &roots));
+    let host = resolve(&Selection { host: true, ..Selection::default() });
+    assert_eq!((host.listing, &host.cgroups), (Listing::AllBut, &roots));
+    let shop = resolve(&Selection { namespace: Some("shop".into()), ..Selection::default() });
+    assert_eq!((shop.listing, shop.namespace.as_deref()), (Listing::Only, Some("shop")));
+}
+
+#[test]
+fn owners_are_named_by_what_the_path_says() {
+    let node = node();
+    let mut identifier = node.identifier();
+    let id = container_id(CART_UID);
+    let container = made(&node, &format!("/kubepods/burstable/pod{CART_UID}/{id}"));
+    let service = made(&node, "/system.slice/sshd.service");
+    identifier.note_cgroup(&container);
+    identifier.note_cgroup(&service);
+    let owner = identifier.owner(container.cgroup, 200, 0);
+    assert_eq!(owner.to_string(), "shop/cart-7d4f");
+    assert_eq!(owner.container.unwrap().name.as_deref(), Some("app"));
+    assert_eq!(identifier.owner(service.cgroup, 1, 0).to_string(), "sshd.service");
+    assert_eq!(identifier.owner(u64::MAX, 999_999, 0).to_string(), "?");
+}
+
+#[test]
+fn an_id_that_is_used_again_is_somebody_else_and_other_hierarchies_do_not_matter() {
+    let node = node();
+    let mut identifier = node.identifier();
+    let mut made = made(&node, "/system.slice/sshd.service");
+    identifier.note_cgroup(&made);
+    assert_eq!(identifier.owner(made.cgroup, 1, 0).to_string(), "sshd.service");
+    made.path = "/".into();
+    identifier.note_cgroup(&CgroupMade { hierarchy: 5, ..made.clone() });
+    assert_eq!(identifier.owner(made.cgroup, 1, 0).to_string(), "sshd.service");
+    identifier.note_cgroup(&made);
+    assert_eq!(identifier.owner(made.cgroup, 1, 0).to_string(), "host");
+}
+
+#[test]
+fn a_pod_without_a_name_gets_one_as_soon_as_there_is_one() {
+    let node = node();
+    let mut identifier = node.identifier();
+    let uid = "4e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
+    let path = format!("/kubepods/pod{uid}");
+    fs::create_dir_all(node.path(format!("cgroup{path}"))).unwrap();
+    let made = made(&node, &path);
+    identifier.note_cgroup(&made);
+    assert_eq!(identifier.owner(made.cgroup, 500, 0).to_string(), format!("pod {uid}"));
+    fs::create_dir_all(node.path(format!("pods/shop_new_{uid}"))).unwrap();
+    assert_eq!(identifier.owner(made.cgroup, 500, 1_000_000_000).to_string(), "shop/new");
+}

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{
     cgroup::{CgroupDriver, Qos, Runtime},
@@ -25,25 +25,28 @@ pub struct ClusterDns {
 impl ClusterDns {
     /// Starts as many replicas as asked for; each answers by itself when this returns.
     pub fn start(node: &Node, replicas: usize, zone: &Zone) -> Result<Self> {
-        let pods = coredns_pods(node, replicas)?;
-        let servers = Unbound::start_all(&pods, zone)?;
+        let pods = (0..replicas).map(coredns_pod).collect::<Vec<_>>();
+        let specs = pods.iter().map(|(name, options)| ("kube-system", name.as_str(), options.clone()));
+        Self::start_in(node, Pod::start_all(node, &specs.collect::<Vec<_>>())?, zone)
+    }
+
+    /// Runs a server in each of these pods and puts the Service before them.
+    pub fn start_in(node: &Node, pods: Vec<Pod>, zone: &Zone) -> Result<Self> {
+        let mut servers = pods.iter().map(|pod| Unbound::launch(pod, zone)).collect::<Result<Vec<_>>>()?;
         let service = Service::create(node, ServiceSpec::kube_dns(endpoints(&pods)))?;
+        for (server, pod) in servers.iter_mut().zip(&pods) {
+            server.wait_until_it_answers(pod)?;
+        }
         Ok(Self { service, servers, pods })
     }
 }
 
-/// Pods for the cluster DNS, with nothing running in them yet.
-pub fn coredns_pods(node: &Node, replicas: usize) -> Result<Vec<Pod>> {
-    // The suffixes of a ReplicaSet's pods are five of these letters.
+/// The name and options of a replica's pod.
+fn coredns_pod(index: usize) -> (String, PodOptions) {
+    // The suffixes of a ReplicaSet's pods are five characters like these.
     const LETTERS: [char; 5] = ['x', 'k', 'p', 'z', 'v'];
-    (0..replicas)
-        .map(|index| {
-            let letter = LETTERS[index % LETTERS.len()];
-            let name = format!("coredns-5d78c9869d-{letter}2{}bt", index / LETTERS.len());
-            let options = PodOptions { containers: vec!["coredns".into()], ..PodOptions::default() };
-            Pod::start(node, "kube-system", &name, &options)
-        })
-        .collect()
+    let name = format!("coredns-5d78c9869d-{}{}bt4", LETTERS[index % LETTERS.len()], index / LETTERS.len());
+    (name, PodOptions { containers: vec!["coredns".into()], ..PodOptions::default() })
 }
 
 /// The addresses of pods in both families, as a Service's endpoints.
@@ -66,9 +69,7 @@ pub struct Lab {
 impl Lab {
     /// Builds it on a node.
     pub fn start(node: Node) -> Result<Self> {
-        let dns = ClusterDns::start(&node, 2, &Zone::cluster())?;
         let cart = PodOptions { containers: vec!["cart".into(), "proxy".into()], ..PodOptions::default() };
-        let cart = Pod::start(&node, "shop", "cart-7d4f", &cart)?;
         let web = PodOptions {
             driver: CgroupDriver::Cgroupfs,
             runtime: Runtime::Crio,
@@ -76,7 +77,18 @@ impl Lab {
             containers: vec!["web".into()],
             ..PodOptions::default()
         };
-        let web = Pod::start(&node, "shop", "web-0", &web)?;
+        let (first, second) = (coredns_pod(0), coredns_pod(1));
+        let mut pods = Pod::start_all(
+            &node,
+            &[
+                ("kube-system", &first.0, first.1),
+                ("kube-system", &second.0, second.1),
+                ("shop", "cart-7d4f", cart),
+                ("shop", "web-0", web),
+            ],
+        )?;
+        let (web, cart) = (pods.pop().context("no web pod")?, pods.pop().context("no cart pod")?);
+        let dns = ClusterDns::start_in(&node, pods, &Zone::cluster())?;
         Ok(Self { cart, web, dns, node })
     }
 

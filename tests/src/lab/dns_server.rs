@@ -29,16 +29,8 @@ impl Unbound {
         Ok(server)
     }
 
-    /// Starts unbound in several pods, beside each other: its start takes a second or two under emulation.
-    pub fn start_all(pods: &[Pod], zone: &Zone) -> Result<Vec<Self>> {
-        let mut servers = pods.iter().map(|pod| Self::launch(pod, zone)).collect::<Result<Vec<_>>>()?;
-        for (server, pod) in servers.iter_mut().zip(pods) {
-            server.wait_until_it_answers(pod)?;
-        }
-        Ok(servers)
-    }
-
-    fn launch(pod: &Pod, zone: &Zone) -> Result<Self> {
+    /// Starts unbound without waiting for it; it takes a second or two under emulation.
+    pub fn launch(pod: &Pod, zone: &Zone) -> Result<Self> {
         let directory = std::env::temp_dir().join(format!("unbound-{}", pod.uid));
         fs::create_dir_all(&directory)?;
         let conf = directory.join("unbound.conf");
@@ -49,7 +41,8 @@ impl Unbound {
         Ok(Self { process, directory })
     }
 
-    fn wait_until_it_answers(&mut self, pod: &Pod) -> Result<()> {
+    /// Waits until it answers in the pod it was launched in.
+    pub fn wait_until_it_answers(&mut self, pod: &Pod) -> Result<()> {
         const ATTEMPTS: usize = 300;
         let at = SocketAddr::new(pod.ip.into(), 53);
         for _ in 0..ATTEMPTS {

@@ -7,9 +7,10 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::{
     BRIDGE, CLUSTER_DNS, GATEWAY, GATEWAY6, NODE_IP, NODE_IP6,
@@ -133,6 +134,34 @@ pub struct Pod {
 impl Pod {
     /// Starts a pod on the node: when it returns, programs can run in it and other pods can reach it.
     pub fn start(node: &Node, namespace: &str, name: &str, options: &PodOptions) -> Result<Self> {
+        Self::start_at(node, lease(node, options)?, namespace, name, options)
+    }
+
+    /// Starts several pods (namespace, name, options) beside each other; their addresses go up in the order given.
+    pub fn start_all(node: &Node, pods: &[(&str, &str, PodOptions)]) -> Result<Vec<Self>> {
+        let leases = pods.iter().map(|(_, _, options)| lease(node, options)).collect::<Result<Vec<_>>>()?;
+        thread::scope(|scope| {
+            let starting = pods
+                .iter()
+                .zip(leases)
+                .map(|((namespace, name, options), lease)| {
+                    scope.spawn(move || Self::start_at(node, lease, namespace, name, options))
+                })
+                .collect::<Vec<_>>();
+            starting
+                .into_iter()
+                .map(|thread| thread.join().map_err(|_| anyhow!("starting a pod panicked"))?)
+                .collect()
+        })
+    }
+
+    fn start_at(
+        node: &Node,
+        lease: Option<Lease>,
+        namespace: &str,
+        name: &str,
+        options: &PodOptions,
+    ) -> Result<Self> {
         let uid = match options.is_static {
             true => names::static_pod_uid(namespace, name),
             false => names::pod_uid(namespace, name),
@@ -158,7 +187,6 @@ impl Pod {
 
         let directory = PathBuf::from(format!("/var/lib/kubelet/pods/{uid}"));
         let files = Files { directory: &directory, namespace, name, uid: &uid };
-        let lease = if options.host_network { None } else { Some(node.ipam().lease()?) };
         let (ip, ip6) = lease.as_ref().map_or((NODE_IP, NODE_IP6), |lease| (lease.ip(), lease.ip6()));
         let resolv_conf = options.resolv_conf.clone().unwrap_or_else(|| ResolvConf::cluster_first(namespace));
         let (resolv_path, hosts_path) = files.write_etc(&resolv_conf, ip)?;
@@ -272,6 +300,11 @@ impl Drop for Pod {
             eprintln!("pod {}/{} was not removed: {error:#}", self.namespace, self.name);
         }
     }
+}
+
+/// An address for the pod, unless it uses the node's.
+fn lease(node: &Node, options: &PodOptions) -> Result<Option<Lease>> {
+    if options.host_network { Ok(None) } else { node.ipam().lease().map(Some) }
 }
 
 /// Gives the pod its `eth0`, as the bridge CNI plugin does.

@@ -20,22 +20,13 @@ pub struct CgroupPath {
 /// A container as the path names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerId {
-    /// Who runs it; the path tells only where the directory's name has a prefix.
-    pub runtime: Option<Runtime>,
+    /// Who runs it: `containerd`, `crio`, `docker`, `podman`; empty where the directory's name has no prefix.
+    pub runtime: &'static str,
     /// 64 hex digits.
     pub id: String,
     /// Not the container but its `conmon`, which watches it from the node's side: in the pod's cgroup, in the
     /// node's network namespace.
     pub is_monitor: bool,
-}
-
-/// A container runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runtime {
-    Containerd,
-    Crio,
-    Docker,
-    Podman,
 }
 
 /// A pod's quality of service class.
@@ -46,24 +37,29 @@ pub enum Qos {
     BestEffort,
 }
 
-impl CgroupPath {
-    /// Reads the path of a cgroup below the root of its hierarchy. Every text is a path; what it does not tell
-    /// stays `None`.
-    ///
-    /// Who may make cgroups inside a container can give them any name, also that of another pod. So the
-    /// outermost pod and the outermost container count: their names come from the node.
-    pub fn parse(path: &str) -> Self {
-        let mut parsed = Self::default();
-        let mut above = "";
-        // The colon: containerd with its cgroupfs driver below a kubelet with the systemd driver takes
+/// Reads the path of a cgroup below the root of its hierarchy. Every text is a path; what it does not tell stays
+/// `None`.
+///
+/// Who may make cgroups inside a container can give them any name, also that of another pod. So the outermost
+/// pod and the outermost container count: their names come from the node.
+pub fn parse(path: &str) -> CgroupPath {
+    let mut parsed = CgroupPath::default();
+    let mut above = "";
+    for name in path.split('/') {
+        // containerd with its cgroupfs driver below a kubelet with the systemd driver takes
         // `SLICE:cri-containerd:ID` for a name.
-        for name in path.split(['/', ':']) {
+        if let Some((slice, id)) = name.split_once(":cri-containerd:") {
+            parsed.take(above, slice);
+            parsed.take(slice, id);
+        } else {
             parsed.take(above, name);
-            above = name;
         }
-        parsed
+        above = name;
     }
+    parsed
+}
 
+impl CgroupPath {
     fn take(&mut self, above: &str, name: &str) {
         if self.pod_uid.is_none()
             && let Some((class, uid)) = pod(name)
@@ -73,11 +69,11 @@ impl CgroupPath {
             // What came before is what the kubelet itself runs in: kind's node, say.
             self.container = None;
             self.unit = None;
-        } else if let Some(container) = container(name)
-            && self.container.is_none()
-        {
-            self.container = Some(container);
-            self.unit = None;
+        } else if let Some(container) = container(name) {
+            if self.container.is_none() {
+                self.container = Some(container);
+                self.unit = None;
+            }
         } else if is_unit(name) {
             self.unit = Some(name.to_owned());
         }
@@ -99,7 +95,8 @@ pub fn is_hex(text: &str, length: usize) -> bool {
 pub fn pod_uid(text: &str) -> Option<String> {
     const UUID: [usize; 5] = [8, 4, 4, 4, 12];
     let parts = || text.split(['-', '_']);
-    let is_uuid = parts().count() == UUID.len() && parts().zip(UUID).all(|(part, length)| is_hex(part, length));
+    let is_uuid =
+        parts().count() == UUID.len() && parts().zip(UUID).all(|(part, length)| is_hex(part, length));
     (is_uuid || is_hex(text, 32)).then(|| text.replace('_', "-"))
 }
 
@@ -131,13 +128,13 @@ fn container(name: &str) -> Option<ContainerId> {
         return None;
     }
     let (runtime, is_monitor) = match prefix {
-        "cri-containerd-" | "nerdctl-" => (Some(Runtime::Containerd), false),
-        "crio-" => (Some(Runtime::Crio), false),
-        "crio-conmon-" => (Some(Runtime::Crio), true),
-        "docker-" => (Some(Runtime::Docker), false),
-        "libpod-" => (Some(Runtime::Podman), false),
-        "libpod-conmon-" => (Some(Runtime::Podman), true),
-        _ => (None, false),
+        "cri-containerd-" | "nerdctl-" => ("containerd", false),
+        "crio-" => ("crio", false),
+        "crio-conmon-" => ("crio", true),
+        "docker-" => ("docker", false),
+        "libpod-" => ("podman", false),
+        "libpod-conmon-" => ("podman", true),
+        _ => ("", false),
     };
     Some(ContainerId { runtime, id: id.to_owned(), is_monitor })
 }
@@ -150,7 +147,7 @@ fn is_unit(name: &str) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Qos::*, Runtime::*, *};
+    use super::{Qos::*, *};
 
     const UID: &str = "2c48913c-b29f-11e7-9350-020968147796";
     const UID_: &str = "2c48913c_b29f_11e7_9350_020968147796";
@@ -159,14 +156,14 @@ mod tests {
     const NODE: &str = "5f3e9cbb4f2e7a1b06d7e3a1c55e8f0f2ad1d3c4b5a69788796a5b4c3d2e1f00";
 
     /// In rows, the upper-case words stand for the ids above.
-    fn parse(row: &str) -> CgroupPath {
+    fn parse_row(row: &str) -> CgroupPath {
         let path = row
             .replace("UID_", UID_)
             .replace("UID", UID)
             .replace("STATIC", STATIC)
             .replace("NODE", NODE)
             .replace("ID", ID);
-        CgroupPath::parse(&path)
+        parse(&path)
     }
 
     #[test]
@@ -175,44 +172,50 @@ mod tests {
             // systemd driver, cgroup v2 and v1
             (
                 "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podUID_.slice/cri-containerd-ID.scope",
-                (UID, Burstable, Some(Containerd)),
+                (UID, Burstable, "containerd"),
             ),
             (
                 "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-podUID_.slice/crio-ID.scope",
-                (UID, BestEffort, Some(Crio)),
+                (UID, BestEffort, "crio"),
             ),
             (
                 "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-podUID_.slice/docker-ID.scope",
-                (UID, BestEffort, Some(Docker)),
+                (UID, BestEffort, "docker"),
             ),
-            ("/kubepods.slice/kubepods-podUID_.slice/cri-containerd-ID.scope", (UID, Guaranteed, Some(Containerd))),
+            (
+                "/kubepods.slice/kubepods-podUID_.slice/cri-containerd-ID.scope",
+                (UID, Guaranteed, "containerd"),
+            ),
             (
                 "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podSTATIC.slice/cri-containerd-ID.scope",
-                (STATIC, Burstable, Some(Containerd)),
+                (STATIC, Burstable, "containerd"),
             ),
             // cgroupfs driver, also k3s
-            ("/kubepods/burstable/podUID/ID", (UID, Burstable, None)),
-            ("/kubepods/besteffort/podUID/crio-ID", (UID, BestEffort, Some(Crio))),
-            ("/kubepods/podUID/ID", (UID, Guaranteed, None)),
-            ("/kubepods/burstable/podSTATIC/ID", (STATIC, Burstable, None)),
-            ("kubepods/podUID/ID", (UID, Guaranteed, None)),
+            ("/kubepods/burstable/podUID/ID", (UID, Burstable, "")),
+            ("/kubepods/besteffort/podUID/crio-ID", (UID, BestEffort, "crio")),
+            ("/kubepods/podUID/ID", (UID, Guaranteed, "")),
+            ("/kubepods/burstable/podSTATIC/ID", (STATIC, Burstable, "")),
+            ("kubepods/podUID/ID", (UID, Guaranteed, "")),
             // kind: a kubelet in a Docker container
             (
                 "/system.slice/docker-NODE.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice\
                  /kubelet-kubepods-burstable-podUID_.slice/cri-containerd-ID.scope",
-                (UID, Burstable, Some(Containerd)),
+                (UID, Burstable, "containerd"),
             ),
-            ("/docker/NODE/kubelet/kubepods/besteffort/podUID/ID", (UID, BestEffort, None)),
+            ("/docker/NODE/kubelet/kubepods/besteffort/podUID/ID", (UID, BestEffort, "")),
             // containerd's cgroupfs driver below a kubelet's systemd driver
             (
                 "/system.slice/containerd.service/kubepods-burstable-podUID_.slice:cri-containerd:ID",
-                (UID, Burstable, None),
+                (UID, Burstable, ""),
             ),
             // Kata: the virtual machine monitor
-            ("/kubepods/podUID/kata_ID", (UID, Guaranteed, None)),
+            ("/kubepods/podUID/kata_ID", (UID, Guaranteed, "")),
             // as a reader in another cgroup namespace sees it
-            ("/../../kubepods-besteffort-podUID_.slice/cri-containerd-ID.scope", (UID, BestEffort, Some(Containerd))),
-            ("/../podUID/ID", (UID, Guaranteed, None)),
+            (
+                "/../../kubepods-besteffort-podUID_.slice/cri-containerd-ID.scope",
+                (UID, BestEffort, "containerd"),
+            ),
+            ("/../podUID/ID", (UID, Guaranteed, "")),
         ];
         for (row, (uid, qos, runtime)) in rows {
             let expected = CgroupPath {
@@ -221,7 +224,7 @@ mod tests {
                 container: Some(ContainerId { runtime, id: ID.to_owned(), is_monitor: false }),
                 unit: None,
             };
-            assert_eq!(parse(row), expected, "{row}");
+            assert_eq!(parse_row(row), expected, "{row}");
         }
     }
 
@@ -235,7 +238,7 @@ mod tests {
         ] {
             let expected =
                 CgroupPath { pod_uid: Some(UID.to_owned()), qos: Some(qos), ..CgroupPath::default() };
-            assert_eq!(parse(row), expected, "{row}");
+            assert_eq!(parse_row(row), expected, "{row}");
         }
     }
 
@@ -247,42 +250,48 @@ mod tests {
             ("/system.slice/nginx.service", Some("nginx.service")),
             ("/container", None),
             // names that a stranger chose
-            ("/kubepods.slice/kubepods-podSTATIC.slice/crio-NODE.scope", Some("crio-NODE.scope")),
+            ("/kubepods.slice/kubepods-podSTATIC.slice/crio-NODE.scope", None),
             ("/podSTATIC/NODE", None),
         ] {
-            let parsed = parse(&format!("{container}{below}"));
+            let parsed = parse_row(&format!("{container}{below}"));
             assert_eq!(parsed.pod_uid.as_deref(), Some(UID), "{below}");
             assert_eq!(parsed.container.map(|container| container.id).as_deref(), Some(ID), "{below}");
-            assert_eq!(parsed.unit, unit.map(|unit| unit.replace("NODE", NODE)), "{below}");
+            assert_eq!(parsed.unit.as_deref(), unit, "{below}");
         }
     }
 
     #[test]
     fn the_monitor_of_a_container_is_told_from_it() {
-        for row in ["/kubepods/podUID/crio-conmon-ID", "/kubepods.slice/kubepods-podUID_.slice/crio-conmon-ID.scope"]
+        for row in
+            ["/kubepods/podUID/crio-conmon-ID", "/kubepods.slice/kubepods-podUID_.slice/crio-conmon-ID.scope"]
         {
-            let container = ContainerId { runtime: Some(Crio), id: ID.to_owned(), is_monitor: true };
-            assert_eq!(parse(row).container, Some(container), "{row}");
+            let container = ContainerId { runtime: "crio", id: ID.to_owned(), is_monitor: true };
+            assert_eq!(parse_row(row).container, Some(container), "{row}");
         }
     }
 
     #[test]
     fn containers_outside_kubernetes_have_no_pod() {
         for (row, runtime, id, unit) in [
-            ("/docker/ID", None, ID, None),
-            ("/system.slice/docker-ID.scope", Some(Docker), ID, None),
-            ("/machine.slice/libpod-ID.scope/container", Some(Podman), ID, None),
-            ("/system.slice/nerdctl-ID.scope", Some(Containerd), ID, None),
-            ("/k8s.io/ID", None, ID, None),
-            ("/docker/NODE/docker/ID", None, NODE, None),
-            ("/system.slice/docker-NODE.scope/kubelet.slice/kubelet.service", Some(Docker), NODE, Some("kubelet.service")),
+            ("/docker/ID", "", ID, None),
+            ("/system.slice/docker-ID.scope", "docker", ID, None),
+            ("/machine.slice/libpod-ID.scope/container", "podman", ID, None),
+            ("/system.slice/nerdctl-ID.scope", "containerd", ID, None),
+            ("/k8s.io/ID", "", ID, None),
+            ("/docker/NODE/docker/ID", "", NODE, None),
+            (
+                "/system.slice/docker-NODE.scope/kubelet.slice/kubelet.service",
+                "docker",
+                NODE,
+                Some("kubelet.service"),
+            ),
         ] {
             let expected = CgroupPath {
                 container: Some(ContainerId { runtime, id: id.to_owned(), is_monitor: false }),
                 unit: unit.map(str::to_owned),
                 ..CgroupPath::default()
             };
-            assert_eq!(parse(row), expected, "{row}");
+            assert_eq!(parse_row(row), expected, "{row}");
         }
     }
 
@@ -291,9 +300,13 @@ mod tests {
         for (row, unit) in [
             ("/system.slice/systemd-resolved.service", Some("systemd-resolved.service")),
             ("/user.slice/user-1000.slice/session-3.scope", Some("session-3.scope")),
-            ("/user.slice/user-1000.slice/user@1000.service/app.slice/app-foo.service", Some("app-foo.service")),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/app.slice/app-foo.service",
+                Some("app-foo.service"),
+            ),
             ("/system.slice/system-getty.slice/getty@tty1.service", Some("getty@tty1.service")),
             ("/init.scope", Some("init.scope")),
+            ("/system.slice/a:b:c.service", Some("a:b:c.service")),
             ("/system.slice/k3s.service", Some("k3s.service")),
             ("/kubepods.slice/kubepods-burstable.slice", None),
             ("/kubepods", None),
@@ -301,7 +314,7 @@ mod tests {
             ("", None),
         ] {
             let expected = CgroupPath { unit: unit.map(str::to_owned), ..CgroupPath::default() };
-            assert_eq!(parse(row), expected, "{row}");
+            assert_eq!(parse_row(row), expected, "{row}");
         }
     }
 
@@ -318,20 +331,22 @@ mod tests {
             "/docker/IDff",
             "/kubepods-podéUID.slice/éID",
         ] {
-            assert_eq!(parse(row), CgroupPath::default(), "{row}");
+            assert_eq!(parse_row(row), CgroupPath::default(), "{row}");
         }
     }
 
     #[test]
     fn directories_of_kubelets_are_known() {
         assert!(["kubepods", "kubepods.slice", "kubelet-kubepods.slice"].into_iter().all(is_kubepods));
-        assert!(!["kubepods-burstable.slice", "xkubepods", "kubepods.service", ""].into_iter().any(is_kubepods));
+        assert!(
+            !["kubepods-burstable.slice", "xkubepods", "kubepods.service", ""].into_iter().any(is_kubepods)
+        );
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic(path in any::<String>()) {
-            CgroupPath::parse(&path);
+            parse(&path);
         }
 
         #[test]
@@ -347,7 +362,7 @@ mod tests {
                 0..8,
             )
         ) {
-            let parsed = CgroupPath::parse(&parts.join("/"));
+            let parsed = parse(&parts.join("/"));
             prop_assert_eq!(parsed.qos.is_some(), parsed.pod_uid.is_some());
             if let Some(uid) = parsed.pod_uid {
                 prop_assert_eq!(pod_uid(&uid), Some(uid.clone()));
@@ -359,12 +374,10 @@ mod tests {
         }
 
         #[test]
-        fn nothing_below_a_container_changes_whose_it_is(below in "(/[a-f0-9:_.é-]{0,70}){0,4}") {
-            let top = parse("/kubepods/burstable/podUID/ID");
+        fn nothing_below_a_container_changes_whose_it_is(below in "(/[a-f0-9:_.é-]{0,70}){0,4}|(/pod2c48913c_b29f_11e7_9350_020968147790|/[a-f0-9]{64}){0,4}") {
+            let top = parse_row("/kubepods/burstable/podUID/ID");
             let path = format!("/kubepods/burstable/pod{UID}/{ID}{below}");
-            // A container's own name may not be drawn out.
-            prop_assume!(below.is_empty() || below.starts_with('/'));
-            let parsed = CgroupPath::parse(&path);
+            let parsed = parse(&path);
             prop_assert_eq!(parsed.pod_uid, top.pod_uid);
             prop_assert_eq!(parsed.container, top.container);
         }

@@ -1,5 +1,7 @@
 //! Debian's kernels: where each series is packaged, fetching one, and what it was unpacked to.
 
+mod image;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -68,8 +70,8 @@ impl ValueEnum for Kernel {
 pub struct UnpackedKernel {
     /// What `uname -r` says in it, such as `6.1.0-56-amd64`.
     pub release: String,
-    /// The compressed kernel image.
-    pub image: PathBuf,
+    /// The kernel itself, uncompressed.
+    pub vmlinux: PathBuf,
     /// The directory that belongs on `/lib/modules`.
     pub modules: PathBuf,
 }
@@ -86,15 +88,7 @@ impl UnpackedKernel {
 
     fn find_in(directory: &Path) -> Result<Self> {
         let modules = directory.join("usr/lib/modules");
-        let release = only_entry(&modules)?;
-        // Packages from 7.0 on have the image beside the modules.
-        let places = [directory.join("boot"), modules.join(&release)];
-        let names = [format!("vmlinuz-{release}"), "vmlinuz".to_owned()];
-        let mut images = places.iter().flat_map(|place| names.iter().map(move |name| place.join(name)));
-        let image = images
-            .find(|image| image.is_file())
-            .with_context(|| format!("no kernel image in {}", directory.display()))?;
-        Ok(Self { release, image, modules })
+        Ok(Self { release: only_entry(&modules)?, vmlinux: directory.join("vmlinux"), modules })
     }
 }
 
@@ -125,14 +119,26 @@ fn fetch(workspace: &Workspace, host: &HostPrograms, kernel: Kernel, directory: 
     }
     apt.discard_archives()?;
     let unpacked = UnpackedKernel::find_in(directory)?;
+    image::extract(host, &packed_image(directory, &unpacked)?, &unpacked.vmlinux)?;
+    decompress_modules(host, &unpacked.modules)?;
     list_modules(host, directory, &unpacked.release)?;
     fs::write(marker(directory), packages.join("\n"))?;
     Ok(())
 }
 
+fn packed_image(directory: &Path, kernel: &UnpackedKernel) -> Result<PathBuf> {
+    // Packages from 7.1 on have the image beside the modules.
+    let images = [
+        directory.join("boot").join(format!("vmlinuz-{}", kernel.release)),
+        kernel.modules.join(&kernel.release).join("vmlinuz"),
+    ];
+    let found = images.into_iter().find(|image| image.is_file());
+    found.with_context(|| format!("no kernel image in {}", directory.display()))
+}
+
 fn find_packages(workspace: &Workspace, mirrors: &Mirrors, kernel: Kernel) -> Result<(Apt, Vec<String>)> {
     let series = kernel.series().replace('.', r"\.");
-    let pattern = format!(r"^linux-(image|binary|modules)-{series}\.[^-]+(-[0-9]+)?-amd64$");
+    let pattern = format!(r"^linux-(image|base|binary|modules)-{series}\.[^-]+(-[0-9]+)?-amd64$");
     for suite in kernel.suites() {
         let state = workspace.cache("apt").join(&suite.name);
         let Ok(apt) = Apt::with_suites(state, mirrors, std::slice::from_ref(&suite)) else { continue };
@@ -158,6 +164,20 @@ fn newest_packages(names: &[String]) -> Vec<String> {
 /// The runs of digits: `6.12.90+deb12.1-amd64` gives 6, 12, 90, 12, 1, 64.
 fn numbers_in(release: &str) -> Vec<u64> {
     release.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+/// Makes plain files of the modules that come as `.ko.xz`: what the VM decompresses, it decompresses slowly and
+/// again in each run.
+fn decompress_modules(host: &HostPrograms, modules: &Path) -> Result<()> {
+    let found = process::output(Command::new("find").arg(modules).args(["-name", "*.ko.xz"]))?;
+    let files: Vec<&str> = found.lines().collect();
+    // Some thousand names: more than one command line may hold.
+    for files in files.chunks(500) {
+        let mut xz = Command::new(host.find("xz")?);
+        xz.env("LD_LIBRARY_PATH", host.libraries()).args(["--decompress", "--"]).args(files);
+        process::run_quietly(&mut xz).context("cannot decompress kernel modules")?;
+    }
+    Ok(())
 }
 
 /// Writes `modules.dep` and its kin, which Debian makes when a kernel is installed.
@@ -210,11 +230,12 @@ mod tests {
             "linux-modules-7.2.12+deb13-amd64",
             "linux-image-7.2.12+deb13-amd64",
             "linux-binary-7.2.12+deb13-amd64",
+            "linux-base-7.2.12+deb13-amd64",
             "linux-binary-7.2.9+deb13-amd64",
             "linux-image-7.2.9+deb13-amd64",
             "linux-modules-7.3.4+deb13-amd64",
         ];
-        assert_eq!(newest(&names), [names[0], names[1], names[2]]);
+        assert_eq!(newest(&names), [names[0], names[1], names[2], names[3]]);
     }
 
     #[test]

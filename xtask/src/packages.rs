@@ -21,8 +21,10 @@ type PackageTable = &'static [(&'static str, &'static str)];
 /// Run on this machine, from the folder they are unpacked in.
 const HOST_PACKAGES: PackageTable = &[
     ("qemu-system-x86", "runs the virtual machines"),
-    ("busybox-static", "the first program of the VM; also decompresses kernel modules"),
+    ("busybox-static", "the first program of the VM"),
     ("kmod", "depmod: lists what each kernel module needs"),
+    ("xz-utils", "unpacks kernels and their modules"),
+    ("zstd", "unpacks kernels"),
 ];
 
 /// Laid over the machine's own files in the VM.

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: PathBuf,
+    target: PathBuf,
 }
 
 impl Workspace {
@@ -19,7 +20,10 @@ impl Workspace {
     pub fn locate() -> Result<Self> {
         let manifest = env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
         let root = fs::canonicalize(Path::new(&manifest).join(".."))?;
-        Ok(Self { root })
+        // Cargo may be set to build elsewhere than in `target`; this program lies in `debug` of that place.
+        let program = env::current_exe()?;
+        let target = program.ancestors().nth(2).context("this program is not where cargo puts programs")?;
+        Ok(Self { root, target: target.to_owned() })
     }
 
     /// The repository's top folder.
@@ -34,7 +38,7 @@ impl Workspace {
 
     /// A program that `cargo build --release` left.
     pub fn release(&self, program: &str) -> PathBuf {
-        self.root.join("target/release").join(program)
+        self.target.join("release").join(program)
     }
 
     /// Waits until no other xtask holds the lock `name`, then holds it until the returned file is dropped.

@@ -5,10 +5,9 @@ use std::{
     fs::{self, File},
     io::{BufWriter, Write as _},
     path::Path,
-    process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use cpio::newc;
 
 use super::modules::ModuleIndex;
@@ -63,11 +62,11 @@ pub struct Run<'a> {
 pub fn write(path: &Path, host: &HostPrograms, kernel: &UnpackedKernel, run: &Run<'_>) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut archive = Archive { out: BufWriter::new(file), entries: 0 };
-    let busybox = host.find("busybox")?;
+
     for directory in ["bin", "dev", "proc", "sys", "modules"] {
         archive.directory(directory)?;
     }
-    archive.file("bin/busybox", 0o755, &fs::read(&busybox)?)?;
+    archive.file("bin/busybox", 0o755, &fs::read(host.find("busybox")?)?)?;
     for applet in APPLETS {
         archive.link(&format!("bin/{applet}"), "busybox")?;
     }
@@ -75,7 +74,7 @@ pub fn write(path: &Path, host: &HostPrograms, kernel: &UnpackedKernel, run: &Ru
     archive.file("main", 0o755, MAIN.as_bytes())?;
     archive.file("start", 0o755, run.start.as_bytes())?;
     archive.file("command", 0o755, run.command.as_bytes())?;
-    let modules = archive.modules(kernel, &busybox)?;
+    let modules = archive.modules(kernel)?;
     let settings = format!("MODULES='{modules}'\nCGROUP={}\nSHELL_OF_COMMAND={}\n", run.cgroup, run.shell);
     archive.file("settings", 0o644, settings.as_bytes())?;
     archive.finish()
@@ -99,21 +98,17 @@ impl Archive {
         self.entry(name, 0o100_000 | mode, contents)
     }
 
-    /// Adds the modules, decompressed, and returns their file names in the order to load them.
-    fn modules(&mut self, kernel: &UnpackedKernel, busybox: &Path) -> Result<String> {
+    /// Adds the modules and returns their file names in the order to load them.
+    fn modules(&mut self, kernel: &UnpackedKernel) -> Result<String> {
         let directory = kernel.modules.join(&kernel.release);
         let index = fs::read_to_string(directory.join("modules.dep")).context("cannot read modules.dep")?;
         let built_in =
             fs::read_to_string(directory.join("modules.builtin")).context("cannot read modules.builtin")?;
         let mut names = Vec::new();
         for module in ModuleIndex::parse(&index).load_order(&MODULES, &built_in)? {
-            let file = module.rsplit('/').next().unwrap_or(module);
-            let name = file.trim_end_matches(".xz");
-            let contents = if name == file {
-                fs::read(directory.join(module))?
-            } else {
-                decompressed(&directory.join(module), busybox)?
-            };
+            let name = module.rsplit('/').next().unwrap_or(module);
+            let contents =
+                fs::read(directory.join(module)).with_context(|| format!("cannot read {module}"))?;
             self.file(&format!("modules/{name}"), 0o644, &contents)?;
             names.push(name.to_owned());
         }
@@ -135,12 +130,4 @@ impl Archive {
         self.out.flush()?;
         Ok(())
     }
-}
-
-fn decompressed(path: &Path, busybox: &Path) -> Result<Vec<u8>> {
-    let mut command = Command::new(busybox);
-    let output = command.args(["xzcat"]).arg(path).stderr(Stdio::inherit()).output();
-    let output = output.with_context(|| format!("cannot run {}", busybox.display()))?;
-    ensure!(output.status.success(), "cannot decompress {}", path.display());
-    Ok(output.stdout)
 }

@@ -83,7 +83,7 @@ pub fn run(
     let mut command = qemu::command(
         &prepared.host,
         Boot {
-            image: &prepared.kernel.image,
+            vmlinux: &prepared.kernel.vmlinux,
             initramfs: &initramfs,
             machine: &spec.machine,
             shares: vec![

@@ -29,7 +29,7 @@ pub struct Share {
 /// All that QEMU is told.
 #[derive(Debug)]
 pub struct Boot<'a> {
-    pub image: &'a Path,
+    pub vmlinux: &'a Path,
     pub initramfs: &'a Path,
     pub machine: &'a MachineArgs,
     pub shares: Vec<Share>,
@@ -61,7 +61,7 @@ pub fn command(host: &HostPrograms, boot: Boot<'_>) -> Result<Command> {
     command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35"]);
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.arg("-smp").arg(boot.machine.cpus.to_string()).arg("-m").arg(&boot.machine.memory);
-    command.arg("-kernel").arg(boot.image).arg("-initrd").arg(boot.initramfs);
+    command.arg("-kernel").arg(boot.vmlinux).arg("-initrd").arg(boot.initramfs);
     command.args(["-append", KERNEL_COMMAND_LINE]);
     // A VM without entropy would let programs wait for it.
     command.args(["-device", "virtio-rng-pci"]);

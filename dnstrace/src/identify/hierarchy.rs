@@ -40,8 +40,8 @@ impl Hierarchy {
     /// If the files cannot be read, or name no hierarchy.
     pub fn find(proc: &Path) -> io::Result<Self> {
         let mountinfo = proc.join("self/mountinfo");
-        let mounts = fs::read_to_string(&mountinfo)?;
-        let membership = fs::read_to_string(proc.join("self/cgroup"))?;
+        let mounts = read_lossy(&mountinfo)?;
+        let membership = read_lossy(&proc.join("self/cgroup"))?;
         parse(&mounts, &membership).ok_or_else(|| io::Error::other(NoHierarchy(mountinfo)))
     }
 
@@ -61,13 +61,41 @@ impl Hierarchy {
         Some(format!("/{}", relative.display()))
     }
 
+    /// Path of `cgroup` as the process `pid` has it; none if the process has gone or is in another cgroup
+    /// by now.
+    pub fn path_of_process(&self, proc: &Path, pid: u32, cgroup: u64) -> Option<String> {
+        let membership = read_lossy(&proc.join(format!("{pid}/cgroup"))).ok()?;
+        let path = self.path_of(&membership)?;
+        // What has been removed meanwhile, or lies outside our cgroup namespace, cannot be compared.
+        if let Some(removed) = path.strip_suffix(" (deleted)") {
+            return Some(removed.to_owned());
+        }
+        if path.starts_with("/../") {
+            return Some(path);
+        }
+        (id(&self.mount.join(path.trim_start_matches('/'))).ok()? == cgroup).then_some(path)
+    }
+
     /// The path of a process's cgroup in this hierarchy, out of its `/proc/<pid>/cgroup`.
-    pub fn path_of(&self, membership: &str) -> Option<String> {
+    fn path_of(&self, membership: &str) -> Option<String> {
         membership.lines().find_map(|line| {
             let (number, rest) = line.split_once(':')?;
             let (_, path) = rest.split_once(':')?;
             (number.parse() == Ok(self.number)).then(|| path.to_owned())
         })
+    }
+
+    /// Path and id of the root and the cgroups below it, those near the root first, at most `limit`. What
+    /// vanishes meanwhile is left out.
+    pub fn walk(&self, limit: usize) -> Vec<(String, u64)> {
+        let mut found = Vec::new();
+        let mut level = vec![self.mount.clone()];
+        while !level.is_empty() && found.len() < limit {
+            let here = level.iter().take(limit - found.len());
+            found.extend(here.filter_map(|path| Some((self.relative(path)?, id(path).ok()?))));
+            level = level.iter().flat_map(|path| subdirectories(path)).collect();
+        }
+        found
     }
 
     /// All cgroups below the root whose name `wanted` says yes to, as path and id; it does not look below those,
@@ -85,10 +113,16 @@ fn search(directory: &Path, depth: u32, wanted: &dyn Fn(&str) -> bool, found: &m
         let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         if !wanted(&name) {
             search(&path, depth, wanted, found);
-        } else if let Ok(metadata) = fs::metadata(&path) {
-            found.push((path, metadata.ino()));
+        } else if let Ok(id) = id(&path) {
+            found.push((path, id));
         }
     }
+}
+
+/// A file of `/proc` as text. Names of mounts and cgroups need not be UTF-8; a stranger's odd one must not hide
+/// all others.
+fn read_lossy(path: &Path) -> io::Result<String> {
+    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The directories in a directory, in the order of their names; none if it has gone.
@@ -111,23 +145,41 @@ pub fn id(path: &Path) -> io::Result<u64> {
 /// The hierarchy that holds the pods: the memory controller's where it is mounted on its own (cgroup v1, and
 /// "hybrid" nodes), else the unified one. `mountinfo` as in proc(5), `membership` as in cgroups(7).
 fn parse(mountinfo: &str, membership: &str) -> Option<Hierarchy> {
-    let mut unified = None;
-    for line in mountinfo.lines() {
-        let Some((before, after)) = line.split_once(" - ") else { continue };
-        let (Some(mount), mut after) = (before.split(' ').nth(4), after.split(' ')) else { continue };
-        let (kind, options) = (after.next(), after.nth(1).unwrap_or_default());
-        match kind {
-            Some("cgroup") if options.split(',').any(|option| option == "memory") => {
-                let number = hierarchy_number(membership, "memory")?;
-                return Some(Hierarchy { version: Version::V1, mount: mount.into(), number });
-            }
-            Some("cgroup2") => {
-                unified.get_or_insert(Hierarchy { version: Version::V2, mount: mount.into(), number: 0 });
-            }
-            _ => {}
-        }
+    let mounts: Vec<Mount<'_>> = mountinfo.lines().filter_map(Mount::parse).collect();
+    // A container runtime may have mounted a part of the hierarchy elsewhere.
+    let find = |version| {
+        let mut fitting = mounts.iter().filter(|mount| mount.version == version);
+        fitting.clone().find(|mount| mount.root == "/").or_else(|| fitting.next())
+    };
+    if let Some(mount) = find(Version::V1) {
+        let number = hierarchy_number(membership, "memory")?;
+        return Some(Hierarchy { version: Version::V1, mount: mount.point.into(), number });
     }
-    unified
+    find(Version::V2).map(|mount| Hierarchy { version: Version::V2, mount: mount.point.into(), number: 0 })
+}
+
+/// A mount of a hierarchy that may hold pods.
+struct Mount<'a> {
+    version: Version,
+    /// Which directory of the hierarchy is mounted.
+    root: &'a str,
+    point: &'a str,
+}
+
+impl<'a> Mount<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let (before, after) = line.split_once(" - ")?;
+        let mut before = before.split(' ').skip(3);
+        let (root, point) = (before.next()?, before.next()?);
+        let mut after = after.split(' ');
+        let (kind, options) = (after.next()?, after.nth(1).unwrap_or_default());
+        let version = match kind {
+            "cgroup" if options.split(',').any(|option| option == "memory") => Version::V1,
+            "cgroup2" => Version::V2,
+            _ => return None,
+        };
+        Some(Self { version, root, point })
+    }
 }
 
 /// Number of a controller's hierarchy: lines are `NUMBER:CONTROLLER,...:PATH`.
@@ -188,7 +240,45 @@ mod tests {
         assert_eq!(v1, Hierarchy { version: Version::V1, mount: "/sys/fs/cgroup/memory".into(), number: 9 });
         assert_eq!(v1.path_of(V1_MEMBERSHIP).as_deref(), Some("/user.slice"));
         assert_eq!(v2.path_of(V1_MEMBERSHIP).as_deref(), Some("/y"));
+        let part = "34 24 0:30 /kubepods /run/part rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(parse(&format!("{part}{V2}"), ""), Some(v2));
+        assert_eq!(parse(part, "").unwrap().mount, Path::new("/run/part"));
         assert_eq!(parse("", ""), None);
         assert_eq!(parse("garbage - cgroup2\n- - -", ":::"), None);
+    }
+
+    #[test]
+    fn a_process_tells_only_of_the_cgroup_it_is_in() {
+        let root = tempfile::tempdir().unwrap();
+        let (proc, mount) = (root.path().join("proc"), root.path().join("cgroup"));
+        fs::create_dir_all(proc.join("7")).unwrap();
+        fs::create_dir_all(mount.join("a")).unwrap();
+        let (top, a) = (id(&mount).unwrap(), id(&mount.join("a")).unwrap());
+        let hierarchy = Hierarchy { version: Version::V2, mount, number: 0 };
+        let path_of = |membership: &[u8], cgroup| {
+            fs::write(proc.join("7/cgroup"), membership).unwrap();
+            hierarchy.path_of_process(&proc, 7, cgroup)
+        };
+        assert_eq!(path_of(b"1:cpu:/\n0::/a\n", a).as_deref(), Some("/a"));
+        assert_eq!(path_of(b"1:cpu:/\n0::/a\n", top), None);
+        assert_eq!(path_of(b"1:\xff:/\n0::/\n", top).as_deref(), Some("/"));
+        assert_eq!(path_of(b"0::/gone (deleted)\n", 1).as_deref(), Some("/gone"));
+        assert_eq!(path_of(b"0::/../pod\n", 1).as_deref(), Some("/../pod"));
+        assert_eq!(path_of(b"0::/never-there\n", 1), None);
+        assert_eq!(hierarchy.path_of_process(&proc, 8, a), None);
+    }
+
+    #[test]
+    fn a_walk_begins_at_the_root_and_is_bounded() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        fs::create_dir_all(root.path().join("c")).unwrap();
+        fs::write(root.path().join("cgroup.procs"), "").unwrap();
+        std::os::unix::fs::symlink("/", root.path().join("d")).unwrap();
+        let hierarchy = Hierarchy { version: Version::V2, mount: root.path().to_owned(), number: 0 };
+        let paths = |limit| hierarchy.walk(limit).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+        assert_eq!(paths(9), ["/", "/a", "/c", "/a/b"]);
+        assert_eq!(paths(2), ["/", "/a"]);
+        assert_eq!(hierarchy.walk(1), [("/".to_owned(), id(root.path()).unwrap())]);
     }
 }

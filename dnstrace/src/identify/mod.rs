@@ -6,10 +6,14 @@
 
 pub mod cgroup_path;
 pub mod hierarchy;
+mod netns;
 pub mod pods;
 pub mod target;
 
-use std::{collections::HashMap, fmt, fs, io, path::PathBuf, sync::Arc};
+use std::{fmt, io, num::NonZeroUsize, path::PathBuf, sync::Arc};
+
+use dnstrace_ebpf::wire::MAX_CGROUP_PATH;
+use lru::LruCache;
 
 pub use hierarchy::{Hierarchy, Version};
 pub use target::{Listing, Selection, Target, TargetError};
@@ -17,8 +21,11 @@ pub use target::{Listing, Selection, Target, TargetError};
 use crate::event::CgroupMade;
 use pods::Names;
 
-/// Cgroups that are remembered at the most. A full memory is emptied: the living are found again.
-const CAPACITY: usize = 65_536;
+/// Cgroups that are remembered at the most; those that were silent longest go first.
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+/// Where a cgroup can be found by none of the cheaper ways, the hierarchy is walked at most this often, in
+/// nanoseconds.
+const WALK: u64 = 1_000_000_000;
 
 /// Who holds a socket. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,8 +106,11 @@ pub struct Identifier {
     hierarchy: Hierarchy,
     names: Names,
     /// Path of each cgroup that was seen.
-    paths: HashMap<u64, Arc<str>>,
-    owners: HashMap<u64, Owner>,
+    paths: LruCache<u64, Arc<str>>,
+    owners: LruCache<u64, Owner>,
+    /// When the hierarchy was walked last.
+    walked: Option<u64>,
+    forgotten: u64,
 }
 
 impl Identifier {
@@ -109,7 +119,24 @@ impl Identifier {
     pub fn new(roots: Roots) -> io::Result<Self> {
         let hierarchy = Hierarchy::find(&roots.proc)?;
         let names = Names::new(roots.pods_log.clone(), roots.containers_log.clone());
-        Ok(Self { roots, hierarchy, names, paths: HashMap::new(), owners: HashMap::new() })
+        let mut identifier = Self {
+            roots,
+            hierarchy,
+            names,
+            paths: LruCache::new(CAPACITY),
+            owners: LruCache::new(CAPACITY),
+            walked: None,
+            forgotten: 0,
+        };
+        // What runs now may be gone when its first message is read.
+        identifier.walk();
+        Ok(identifier)
+    }
+
+    /// How many cgroups and names had to be given up for want of room: should they speak again, they may stay
+    /// without a name.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten + self.names.forgotten()
     }
 
     /// The hierarchy that holds the pods.
@@ -128,8 +155,13 @@ impl Identifier {
 
     /// Takes note of a cgroup that was made; it replaces one of the same id that has gone.
     pub fn note_cgroup(&mut self, made: &CgroupMade) {
-        if made.hierarchy == self.hierarchy.number {
-            self.owners.remove(&made.cgroup);
+        if made.hierarchy != self.hierarchy.number {
+            return;
+        }
+        self.owners.pop(&made.cgroup);
+        self.paths.pop(&made.cgroup);
+        // The kernel's record ends before the path does (the NUL counts): half a name says nothing.
+        if made.path.len() < MAX_CGROUP_PATH - 1 {
             self.remember(made.cgroup, made.path.as_str().into());
         }
     }
@@ -139,35 +171,44 @@ impl Identifier {
         if let Some(owner) = self.owners.get(&cgroup) {
             return owner.clone();
         }
-        let Some(path) = self.path(cgroup, pid) else { return Owner::default() };
+        let Some(path) = self.path(cgroup, pid, now) else { return Owner::default() };
         let (owner, is_complete) = self.named(&path, now);
         // Who still lacks a name may get one: the kubelet makes the directories while the pod starts.
         if is_complete {
-            make_room(&mut self.owners);
-            self.owners.insert(cgroup, owner.clone());
+            self.owners.push(cgroup, owner.clone());
         }
         owner
     }
 
-    /// The path of a cgroup: as it was announced, as the kernel has it, or as the process says while it lives.
-    fn path(&mut self, cgroup: u64, pid: u32) -> Option<Arc<str>> {
+    /// The path of a cgroup: as it was announced, as the kernel has it, as the process says while it lives, or
+    /// as it is found by a walk, where a container may not open file handles.
+    fn path(&mut self, cgroup: u64, pid: u32, now: u64) -> Option<Arc<str>> {
         if let Some(path) = self.paths.get(&cgroup) {
             return Some(path.clone());
         }
-        let path: Arc<str> = match self.hierarchy.path(cgroup) {
-            Some(path) => path.into(),
-            None => {
-                let membership = fs::read_to_string(self.roots.proc.join(format!("{pid}/cgroup"))).ok()?;
-                self.hierarchy.path_of(&membership)?.into()
+        let by_id = self.hierarchy.path(cgroup);
+        if let Some(path) = by_id.or_else(|| self.hierarchy.path_of_process(&self.roots.proc, pid, cgroup)) {
+            let path: Arc<str> = path.into();
+            self.remember(cgroup, path.clone());
+            return Some(path);
+        }
+        if self.walked.is_none_or(|walked| now.saturating_sub(walked) >= WALK) {
+            self.walked = Some(now);
+            self.walk();
+        }
+        self.paths.get(&cgroup).cloned()
+    }
+
+    fn walk(&mut self) {
+        for (path, cgroup) in self.hierarchy.walk(CAPACITY.get()) {
+            if !self.paths.contains(&cgroup) {
+                self.remember(cgroup, path.into());
             }
-        };
-        self.remember(cgroup, path.clone());
-        Some(path)
+        }
     }
 
     fn remember(&mut self, cgroup: u64, path: Arc<str>) {
-        make_room(&mut self.paths);
-        self.paths.insert(cgroup, path);
+        self.forgotten += u64::from(self.paths.push(cgroup, path).is_some_and(|(other, _)| other != cgroup));
     }
 
     /// The owner that a path names, and whether nothing is missing.
@@ -187,12 +228,6 @@ impl Identifier {
         });
         let unit = parsed.unit.map(Arc::from);
         (Owner { pod, container, unit, cgroup: Some(path.clone()) }, is_complete)
-    }
-}
-
-fn make_room<V>(table: &mut HashMap<u64, V>) {
-    if table.len() >= CAPACITY {
-        table.clear();
     }
 }
 

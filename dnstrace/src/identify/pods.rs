@@ -1,40 +1,62 @@
 //! Names for pods and containers, out of the directories that the kubelet makes for their logs.
 
 use std::{
-    collections::HashMap,
-    fs,
+    fmt, fs,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use lru::LruCache;
+
+use super::cgroup_path;
+
 /// A directory is read again for a name that is missing at most this often, in nanoseconds.
 const RESCAN: u64 = 50_000_000;
 /// Names that are remembered at the most; a node runs some hundred pods at a time.
-const CAPACITY: usize = 65_536;
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 
-/// A pod's namespace and name.
+/// A pod's namespace and name, both of the shape that the API server accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodName {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
 }
 
-/// What the log directories say; the dead are remembered.
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What the log directories say. The dead are remembered; when there are too many, the longest dead go first.
 #[derive(Debug)]
 pub struct Names {
     /// `/var/log/pods`: a directory `<namespace>_<name>_<uid>` a pod.
     pods_log: PathBuf,
     /// `/var/log/containers`: a link `<pod>_<namespace>_<container>-<id>.log` a container.
     containers_log: PathBuf,
-    pods: HashMap<String, PodName>,
-    containers: HashMap<String, Arc<str>>,
+    pods: LruCache<String, PodName>,
+    containers: LruCache<String, Arc<str>>,
     /// When the directories were read last.
     scanned: Option<u64>,
+    forgotten: u64,
 }
 
 impl Names {
     pub fn new(pods_log: PathBuf, containers_log: PathBuf) -> Self {
-        Self { pods_log, containers_log, pods: HashMap::new(), containers: HashMap::new(), scanned: None }
+        Self::with_capacity(pods_log, containers_log, CAPACITY)
+    }
+
+    fn with_capacity(pods_log: PathBuf, containers_log: PathBuf, capacity: NonZeroUsize) -> Self {
+        Self {
+            pods_log,
+            containers_log,
+            pods: LruCache::new(capacity),
+            containers: LruCache::new(capacity),
+            scanned: None,
+            forgotten: 0,
+        }
     }
 
     /// Reads both directories.
@@ -42,19 +64,19 @@ impl Names {
         self.scanned = Some(now);
         for name in entries(&self.pods_log) {
             if let Some((uid, pod)) = pod_directory(&name) {
-                insert(&mut self.pods, uid, pod);
+                self.forgotten += keep(&mut self.pods, &uid, pod);
             }
         }
         for name in entries(&self.containers_log) {
             if let Some((id, container)) = container_link(&name) {
-                insert(&mut self.containers, id, container);
+                self.forgotten += keep(&mut self.containers, id, container);
             }
         }
     }
 
     /// The pod with this UID.
     pub fn pod(&mut self, uid: &str, now: u64) -> Option<PodName> {
-        if !self.pods.contains_key(uid) {
+        if !self.pods.contains(uid) {
             self.rescan(now);
         }
         self.pods.get(uid).cloned()
@@ -62,10 +84,20 @@ impl Names {
 
     /// The name of the container with this id.
     pub fn container(&mut self, id: &str, now: u64) -> Option<Arc<str>> {
-        if !self.containers.contains_key(id) {
+        if !self.containers.contains(id) {
             self.rescan(now);
         }
         self.containers.get(id).cloned()
+    }
+
+    /// All pods that are known, running or not.
+    pub fn pods(&self) -> impl Iterator<Item = &PodName> {
+        self.pods.iter().map(|(_, pod)| pod)
+    }
+
+    /// How many names had to be given up for want of room.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     fn rescan(&mut self, now: u64) {
@@ -75,54 +107,95 @@ impl Names {
     }
 }
 
-/// Keeps a name. A full table is emptied: the living are found again at the next look.
-fn insert<V>(table: &mut HashMap<String, V>, key: &str, value: V) {
-    if table.len() >= CAPACITY && !table.contains_key(key) {
-        table.clear();
+/// Keeps a name: the same key never gets another. Returns how many others it cost.
+fn keep<V>(table: &mut LruCache<String, V>, key: &str, value: V) -> u64 {
+    if table.promote(key) {
+        return 0;
     }
-    table.insert(key.to_owned(), value);
+    u64::from(table.push(key.to_owned(), value).is_some())
 }
 
 /// File names in a directory; none if there is none, as on a machine without kubelet.
-fn entries(directory: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+fn entries(directory: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
 }
 
-/// UID and name out of `<namespace>_<name>_<uid>`; neither part can hold an underscore.
-fn pod_directory(name: &str) -> Option<(&str, PodName)> {
-    let mut parts = name.split('_');
-    let (namespace, pod, uid) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_whole = parts.next().is_none() && ![namespace, pod, uid].contains(&"");
-    is_whole.then(|| (uid, PodName { namespace: namespace.into(), name: pod.into() }))
+/// UID and name out of `<namespace>_<name>_<uid>`; no part can hold an underscore.
+fn pod_directory(directory: &str) -> Option<(String, PodName)> {
+    let mut parts = directory.split('_');
+    let (Some(namespace), Some(name), Some(uid), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return None;
+    };
+    let is_pod = is_label(namespace) && is_subdomain(name);
+    let uid = cgroup_path::pod_uid(uid).filter(|_| is_pod)?;
+    Some((uid, PodName { namespace: namespace.into(), name: name.into() }))
 }
 
 /// Id and container name out of `<pod>_<namespace>_<container>-<id>.log`.
-fn container_link(name: &str) -> Option<(&str, Arc<str>)> {
-    let (container, id) = name.strip_suffix(".log")?.rsplit_once('_')?.1.rsplit_once('-')?;
-    (!container.is_empty() && id.len() == 64).then(|| (id, container.into()))
+fn container_link(link: &str) -> Option<(&str, Arc<str>)> {
+    let (container, id) = link.strip_suffix(".log")?.rsplit_once('_')?.1.rsplit_once('-')?;
+    (is_label(container) && cgroup_path::is_hex(id, 64)).then(|| (id, container.into()))
+}
+
+/// A label of RFC 1123, as Kubernetes wants it for namespaces and containers.
+fn is_label(text: &str) -> bool {
+    text.len() <= 63 && is_part(text)
+}
+
+/// A subdomain of RFC 1123, as Kubernetes wants it for pods: its parts are not held to a label's 63 bytes.
+fn is_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_part)
+}
+
+fn is_part(text: &str) -> bool {
+    let is_inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    !text.is_empty() && !text.starts_with('-') && !text.ends_with('-') && text.bytes().all(is_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    const UID: &str = "0e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
+    const STATIC: &str = "b3a1f0c2d4e5968778695a4b3c2d1e0f";
     const ID: &str = "4f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8";
 
     #[test]
     fn names_are_read_from_the_kubelets_directories() {
-        let (uid, pod) = pod_directory("shop_cart-7d4f_0e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5").unwrap();
-        assert_eq!(
-            (uid, &*pod.namespace, &*pod.name),
-            ("0e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5", "shop", "cart-7d4f")
-        );
-        for wrong in ["", "a_b", "a_b_c_d", "__", "a__c"] {
-            assert_eq!(pod_directory(wrong), None, "{wrong}");
+        for (directory, expected) in [
+            (format!("shop_cart-7d4f_{UID}"), (UID, "shop/cart-7d4f")),
+            (format!("kube-system_etcd-node.example_{STATIC}"), (STATIC, "kube-system/etcd-node.example")),
+        ] {
+            let (uid, pod) = pod_directory(&directory).unwrap();
+            assert_eq!((uid.as_str(), pod.to_string().as_str()), expected);
         }
         let link = format!("cart-7d4f_shop_side-car-{ID}.log");
         assert_eq!(container_link(&link), Some((ID, "side-car".into())));
-        for wrong in ["", ".log", "a_b_c-12.log", "x.log"] {
-            assert_eq!(container_link(wrong), None, "{wrong}");
+    }
+
+    #[test]
+    fn directories_of_another_shape_are_not_pods() {
+        for wrong in [
+            "",
+            "a_b",
+            "UID",
+            "a_b_",
+            "_b_UID",
+            "a__UID",
+            "a_b_c_UID",
+            "a_b_UIDx",
+            "A_b_UID",
+            "a_b\u{1b}[2J_UID",
+        ] {
+            assert_eq!(pod_directory(&wrong.replace("UID", UID)), None, "{wrong}");
+        }
+        for wrong in ["", ".log", "a_b_c-12.log", "x.log", "a_b_-ID.log", "a_b_c-ID", "a_b_C-ID.log"] {
+            assert_eq!(container_link(&wrong.replace("ID", ID)), None, "{wrong}");
         }
     }
 
@@ -131,11 +204,44 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (pods, containers) = (root.path().join("pods"), root.path().join("containers"));
         let mut names = Names::new(pods.clone(), containers);
-        assert_eq!(names.pod("u1", 0), None);
-        fs::create_dir_all(pods.join("shop_cart_u1")).unwrap();
-        assert_eq!(names.pod("u1", RESCAN - 1), None, "not read again so soon");
-        assert_eq!(&*names.pod("u1", RESCAN).unwrap().name, "cart");
-        fs::remove_dir(pods.join("shop_cart_u1")).unwrap();
-        assert_eq!(&*names.pod("u1", 9 * RESCAN).unwrap().name, "cart");
+        assert_eq!(names.pod(UID, 0), None);
+        let directory = pods.join(format!("shop_cart_{UID}"));
+        fs::create_dir_all(&directory).unwrap();
+        assert_eq!(names.pod(UID, RESCAN - 1), None, "not read again so soon");
+        assert_eq!(&*names.pod(UID, RESCAN).unwrap().name, "cart");
+        fs::remove_dir(directory).unwrap();
+        names.scan(9 * RESCAN);
+        assert_eq!(&*names.pod(UID, 9 * RESCAN).unwrap().name, "cart");
+    }
+
+    #[test]
+    fn a_full_memory_gives_up_the_longest_dead_and_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let pods = root.path().join("pods");
+        let two = NonZeroUsize::new(2).unwrap();
+        let mut names = Names::with_capacity(pods.clone(), root.path().join("containers"), two);
+        let uid = |number: u32| format!("{number:032x}");
+        let directory = |number| pods.join(format!("shop_job-{number}_{}", uid(number)));
+        fs::create_dir_all(directory(0)).unwrap();
+        for number in 1..4 {
+            fs::create_dir_all(directory(number)).unwrap();
+            names.scan(0);
+            // Pod 0 lives on, the others end.
+            fs::remove_dir(directory(number)).unwrap();
+        }
+        let known: Vec<_> = (0..4).map(|number| names.pod(&uid(number), 0).is_some()).collect();
+        assert_eq!((known, names.forgotten()), (vec![true, false, false, true], 2));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_can_be_shown(name in "\\PC{0,20}|[a-zA-Z0-9._-]{0,20}_[a-z0-9.-]{0,20}_[0-9a-f]{32}") {
+            if let Some((_, pod)) = pod_directory(&name) {
+                let shown = pod.to_string();
+                prop_assert!(shown.bytes().all(|byte| byte.is_ascii_lowercase() || b"0123456789-./".contains(&byte)));
+                prop_assert!(!pod.namespace.is_empty() && !pod.name.is_empty());
+            }
+            container_link(&name);
+        }
     }
 }

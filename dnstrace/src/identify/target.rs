@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,6 +9,7 @@ use std::{
 use super::{
     cgroup_path,
     hierarchy::{Hierarchy, id, subdirectories},
+    netns,
     pods::{Names, PodName},
 };
 
@@ -17,6 +17,8 @@ use super::{
 const MAX_DEPTH: u32 = 8;
 /// Near matches that an error shows.
 const MAX_NEAR: usize = 5;
+/// Candidates that an error shows.
+const MAX_CANDIDATES: usize = 10;
 
 /// What the user asked for.
 #[derive(Clone, Debug, Default)]
@@ -65,11 +67,18 @@ pub enum TargetError {
     NoPods,
     #[error("no pod {wanted} runs on this node; {}", hint(near))]
     UnknownPod { wanted: String, near: Vec<String> },
-    #[error("{wanted} could be any of {}: give more of the name, or the namespace with -n", candidates.join(", "))]
+    #[error(
+        "pod {pod} does not run on this node, only its logs are left; look where it runs with: kubectl get pods -A -o wide"
+    )]
+    NotRunning { pod: String },
+    #[error(
+        "{wanted} could be any of {}: give more of the name, or the namespace with -n",
+        some_of(candidates)
+    )]
     AmbiguousPod { wanted: String, candidates: Vec<String> },
     #[error("no pod of namespace {wanted} runs on this node; {}", hint(near))]
     UnknownNamespace { wanted: String, near: Vec<String> },
-    #[error("pod {pod} has no running container {wanted}; it has {}", have.join(", "))]
+    #[error("pod {pod} has no running container {wanted}; {}", instead(have))]
     UnknownContainer { pod: String, wanted: String, have: Vec<String> },
     #[error(
         "the names of the {0} pods on this node are not to be found in /var/log/pods: use -A, --pid or --comm"
@@ -85,6 +94,21 @@ fn hint(near: &[String]) -> String {
     }
 }
 
+fn some_of(candidates: &[String]) -> String {
+    let more = candidates.len().saturating_sub(MAX_CANDIDATES);
+    let shown: Vec<&str> = candidates.iter().take(MAX_CANDIDATES).map(String::as_str).collect();
+    let shown = shown.join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
+fn instead(have: &[String]) -> String {
+    if have.is_empty() {
+        "none of its containers has a name in /var/log/containers: leave out --container".to_owned()
+    } else {
+        format!("it has {}", have.join(", "))
+    }
+}
+
 /// A pod with a cgroup.
 #[derive(Clone, Debug)]
 struct Running {
@@ -95,7 +119,7 @@ struct Running {
 
 impl Running {
     fn full_name(&self) -> String {
-        format!("{}/{}", self.pod.namespace, self.pod.name)
+        self.pod.to_string()
     }
 }
 
@@ -162,16 +186,19 @@ fn named_pods(
             Some((namespace, name)) => (Some(namespace), name),
             None => (namespace, wanted.as_str()),
         };
-        let pod = find(namespace, name, running)?;
+        let pods = find(namespace, name, running, names)?;
+        let full_name = pods.name();
         match &selection.container {
             Some(container) => {
-                target.cgroups.insert(container_cgroup(pod, container, names)?);
-                described.push(format!("container {container} of pod {}", pod.full_name()));
+                target.cgroups.extend(container_cgroups(&pods, container, names)?);
+                described.push(format!("container {container} of pod {full_name}"));
             }
             None => {
-                target.cgroups.insert(pod.cgroup);
-                target.netns.extend(own_netns(&pod.directory, proc));
-                described.push(format!("pod {}", pod.full_name()));
+                for pod in pods.all() {
+                    target.cgroups.insert(pod.cgroup);
+                    target.netns.extend(netns::own(&pod.directory, proc));
+                }
+                described.push(format!("pod {full_name}"));
             }
         }
     }
@@ -179,30 +206,60 @@ fn named_pods(
     Ok(target)
 }
 
-/// The one pod of this name, or whose name begins with it.
-fn find<'a>(namespace: Option<&str>, name: &str, running: &'a [Running]) -> Result<&'a Running, TargetError> {
-    let wanted = namespace.map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"));
-    let here: Vec<&Running> = running
-        .iter()
-        .filter(|pod| namespace.is_none_or(|namespace| *pod.pod.namespace == *namespace))
-        .collect();
-    let exact: Vec<_> = here.iter().filter(|pod| *pod.pod.name == *name).copied().collect();
-    let candidates = if exact.is_empty() && !name.is_empty() {
-        here.iter().filter(|pod| pod.pod.name.starts_with(name)).copied().collect()
-    } else {
-        exact
-    };
-    match candidates[..] {
-        [pod] => Ok(pod),
-        [] => {
-            let near = nearest(name, running.iter().map(|pod| (pod.full_name(), &*pod.pod.name)));
-            Err(TargetError::UnknownPod { wanted, near })
-        }
-        _ => {
-            let candidates = candidates.iter().map(|pod| pod.full_name()).collect();
-            Err(TargetError::AmbiguousPod { wanted, candidates })
-        }
+/// Pods of one namespace and name: mostly one. A StatefulSet's next pod has its predecessor's name, whose cgroup
+/// may still be there.
+struct Namesakes<'a> {
+    first: &'a Running,
+    others: &'a [Running],
+}
+
+impl<'a> Namesakes<'a> {
+    fn name(&self) -> String {
+        self.first.full_name()
     }
+
+    fn all(&self) -> impl Iterator<Item = &'a Running> {
+        std::iter::once(self.first).chain(self.others)
+    }
+}
+
+/// The one pod of this name, or whose name begins with it. `running` is in the order of the names.
+fn find<'a>(
+    namespace: Option<&str>,
+    name: &str,
+    running: &'a [Running],
+    names: &Names,
+) -> Result<Namesakes<'a>, TargetError> {
+    let wanted = namespace.map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"));
+    let is_here = |pod: &PodName| namespace.is_none_or(|namespace| *pod.namespace == *namespace);
+    let is_exact = |pod: &PodName| is_here(pod) && *pod.name == *name;
+    let is_begun = |pod: &PodName| is_here(pod) && !name.is_empty() && pod.name.starts_with(name);
+    let running_that = |is_wanted: &dyn Fn(&PodName) -> bool| -> Vec<Namesakes<'a>> {
+        running
+            .chunk_by(|a, b| a.pod == b.pod)
+            .filter_map(|pods| pods.split_first().map(|(first, others)| Namesakes { first, others }))
+            .filter(|pods| is_wanted(&pods.first.pod))
+            .collect()
+    };
+    let dead_that = |is_wanted: &dyn Fn(&PodName) -> bool| names.pods().find(|pod| is_wanted(pod));
+
+    let mut candidates = running_that(&is_exact);
+    // A pod of exactly this name that has ended is what was meant, not one that is called alike.
+    if candidates.is_empty() && dead_that(&is_exact).is_none() {
+        candidates = running_that(&is_begun);
+    }
+    if candidates.len() > 1 {
+        let candidates = candidates.iter().map(Namesakes::name).collect();
+        return Err(TargetError::AmbiguousPod { wanted, candidates });
+    }
+    if let Some(pod) = candidates.pop() {
+        return Ok(pod);
+    }
+    if let Some(pod) = dead_that(&is_exact).or_else(|| dead_that(&is_begun)) {
+        return Err(TargetError::NotRunning { pod: pod.to_string() });
+    }
+    let near = nearest(name, running.iter().map(|pod| (pod.full_name(), &*pod.pod.name)));
+    Err(TargetError::UnknownPod { wanted, near })
 }
 
 /// The names most like `wanted`, the nearest first; none that is nothing like it. Candidates are what to show
@@ -212,11 +269,15 @@ fn nearest<'a>(wanted: &str, candidates: impl Iterator<Item = (String, &'a str)>
     let mut scored: Vec<(f64, String)> = candidates
         .map(|(shown, name)| {
             let inside = !wanted.is_empty() && name.contains(wanted);
-            (if inside { 1.0 } else { strsim::jaro_winkler(wanted, name) }, shown)
+            // Few people type the hash at the end: the beginning alone may be what is alike.
+            let beginning = name.get(..wanted.len()).unwrap_or(name);
+            let alike = strsim::jaro_winkler(wanted, name).max(strsim::jaro_winkler(wanted, beginning));
+            (if inside { 1.0 } else { alike }, shown)
         })
         .filter(|(score, _)| *score >= ALIKE)
         .collect();
     scored.sort_by(|(a, shown_a), (b, shown_b)| b.total_cmp(a).then_with(|| shown_a.cmp(shown_b)));
+    scored.dedup();
     scored.into_iter().take(MAX_NEAR).map(|(_, shown)| shown).collect()
 }
 
@@ -269,43 +330,27 @@ fn pod_directories(hierarchy: &Hierarchy) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// Id of the cgroup of the pod's container of this name.
-fn container_cgroup(pod: &Running, wanted: &str, names: &mut Names) -> Result<u64, TargetError> {
-    let mut have = BTreeMap::new();
-    for directory in subdirectories(&pod.directory) {
+/// Ids of the cgroups of the pod's container of this name.
+fn container_cgroups(
+    pods: &Namesakes<'_>,
+    wanted: &str,
+    names: &mut Names,
+) -> Result<BTreeSet<u64>, TargetError> {
+    let mut have: BTreeMap<Arc<str>, BTreeSet<u64>> = BTreeMap::new();
+    for directory in pods.all().flat_map(|pod| subdirectories(&pod.directory)) {
         let name = directory.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         // A container's directory reads the same below any pod.
         let Some(container) = cgroup_path::parse(&name).container else { continue };
+        if container.is_monitor {
+            continue;
+        }
         if let (Some(name), Ok(cgroup)) = (names.container(&container.id, 0), id(&directory)) {
-            have.insert(name, cgroup);
+            have.entry(name).or_default().insert(cgroup);
         }
     }
-    have.get(wanted).copied().ok_or_else(|| TargetError::UnknownContainer {
-        pod: pod.full_name(),
+    have.remove(wanted).ok_or_else(|| TargetError::UnknownContainer {
+        pod: pods.name(),
         wanted: wanted.to_owned(),
-        have: have.into_keys().map(|name: Arc<str>| name.to_string()).collect(),
+        have: have.into_keys().map(|name| name.to_string()).collect(),
     })
-}
-
-/// The network namespace of the processes below `directory`, unless it is the host's.
-fn own_netns(directory: &Path, proc: &Path) -> Option<u32> {
-    let netns = processes(directory, 4).into_iter().find_map(|pid| netns(proc, &pid))?;
-    (Some(netns) != self::netns(proc, "1")).then_some(netns)
-}
-
-/// Ids of the processes in a cgroup and below.
-fn processes(directory: &Path, depth: u32) -> Vec<String> {
-    let mut pids: Vec<String> = fs::read_to_string(directory.join("cgroup.procs"))
-        .map(|procs| procs.lines().map(str::to_owned).collect())
-        .unwrap_or_default();
-    if let Some(depth) = depth.checked_sub(1) {
-        pids.extend(subdirectories(directory).iter().flat_map(|below| processes(below, depth)));
-    }
-    pids
-}
-
-/// Inode number of a process's network namespace: the link reads `net:[4026531840]`.
-fn netns(proc: &Path, pid: &str) -> Option<u32> {
-    let link = fs::read_link(proc.join(pid).join("ns/net")).ok()?;
-    link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }

@@ -143,7 +143,13 @@ fn refusals_say_what_to_do() {
     );
     assert_eq!(
         refusal(&pods(&["gone-1"])),
-        "no pod gone-1 runs on this node; look with: kubectl get pods -A -o wide"
+        "pod shop/gone-1 does not run on this node, only its logs are left; \
+         look where it runs with: kubectl get pods -A -o wide"
+    );
+    assert_eq!(refusal(&pods(&["gone"])), refusal(&pods(&["gone-1"])));
+    assert_eq!(
+        refusal(&pods(&["zzz"])),
+        "no pod zzz runs on this node; look with: kubectl get pods -A -o wide"
     );
     let elsewhere = Selection { namespace: Some("kube-system".into()), ..pods(&["cart-7d4f"]) };
     assert!(
@@ -211,4 +217,113 @@ fn a_pod_without_a_name_gets_one_as_soon_as_there_is_one() {
     assert_eq!(identifier.owner(made.cgroup, 500, 0).to_string(), format!("pod {uid}"));
     fs::create_dir_all(node.path(format!("pods/shop_new_{uid}"))).unwrap();
     assert_eq!(identifier.owner(made.cgroup, 500, 1_000_000_000).to_string(), "shop/new");
+}
+
+#[test]
+fn a_dead_pod_of_that_very_name_is_not_mistaken_for_one_that_is_called_alike() {
+    let node = node();
+    fs::create_dir_all(node.path("pods/shop_cart-7_3e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f6")).unwrap();
+    let error = node.identifier().resolve(&pods(&["cart-7"])).unwrap_err();
+    assert_eq!(error, TargetError::NotRunning { pod: "shop/cart-7".into() });
+}
+
+#[test]
+fn a_stateful_sets_next_pod_has_its_predecessors_name() {
+    let node = node();
+    let [old, new, gone] = ["5", "6", "7"].map(|digit| format!("{digit}e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5"));
+    node.pod("shop", "db-0", &new, "500", 500);
+    fs::create_dir_all(node.path(format!("pods/shop_db-0_{gone}"))).unwrap();
+    let target = node.identifier().resolve(&pods(&["db-0"])).unwrap();
+    assert_eq!(target.netns, [500].into());
+    node.pod("shop", "db-0", &old, "600", 600);
+    let target = node.identifier().resolve(&pods(&["db"])).unwrap();
+    assert_eq!((target.cgroups.len(), target.netns), (2, [500, 600].into()));
+    assert_eq!(target.description, "pod shop/db-0");
+}
+
+#[test]
+fn the_same_name_in_two_namespaces_needs_the_namespace() {
+    let node = node();
+    node.pod("test", "dns", "8e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5", "800", 800);
+    let error = node.identifier().resolve(&pods(&["dns"])).unwrap_err();
+    let candidates = vec!["kube-system/dns".into(), "test/dns".into()];
+    assert_eq!(error, TargetError::AmbiguousPod { wanted: "dns".into(), candidates });
+    let selection = Selection { namespace: Some("test".into()), ..pods(&["dns"]) };
+    assert_eq!(node.identifier().resolve(&selection).unwrap().netns, [800].into());
+}
+
+#[test]
+fn a_long_list_of_candidates_is_cut() {
+    let candidates: Vec<String> = (0..12).map(|number| format!("shop/cart-{number}")).collect();
+    let line = TargetError::AmbiguousPod { wanted: "cart".into(), candidates }.to_string();
+    assert!(line.contains("shop/cart-9 and 2 more: give"), "{line}");
+}
+
+#[test]
+fn conmon_is_neither_the_container_nor_of_the_pods_network() {
+    let node = node();
+    let uid = "9e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
+    let pod = format!("cgroup/kubepods/pod{uid}");
+    // Its name sorts before the one and after the other container's.
+    let ids = ["f".repeat(64), "1".repeat(64)];
+    for (index, id) in ids.iter().enumerate() {
+        fs::create_dir_all(node.path(format!("{pod}/crio-{id}"))).unwrap();
+        fs::create_dir_all(node.path(format!("{pod}/crio-conmon-{id}"))).unwrap();
+        node.process(&format!("{}", 20 + index), 100, Path::new(&format!("{pod}/crio-conmon-{id}")));
+        node.process(&format!("{}", 900 + index), 900, Path::new(&format!("{pod}/crio-{id}")));
+        fs::write(node.path(format!("containers/crio-pod_shop_c{index}-{id}.log")), "").unwrap();
+    }
+    fs::create_dir_all(node.path(format!("pods/shop_crio-pod_{uid}"))).unwrap();
+    assert_eq!(node.identifier().resolve(&pods(&["crio-pod"])).unwrap().netns, [900].into());
+    for (index, id) in ids.iter().enumerate() {
+        let selection = Selection { container: Some(format!("c{index}")), ..pods(&["crio-pod"]) };
+        let target = node.identifier().resolve(&selection).unwrap();
+        assert_eq!(target.cgroups, [node.id(format!("{pod}/crio-{id}"))].into());
+    }
+}
+
+#[test]
+fn the_oldest_process_tells_the_network_namespace() {
+    let node = node();
+    let pod = node.pod("shop", "agent", "8e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5", "9000", 300);
+    let sandbox = pod.join("a".repeat(64));
+    fs::create_dir_all(node.path(&sandbox)).unwrap();
+    node.process("850", 850, &sandbox);
+    assert_eq!(node.identifier().resolve(&pods(&["agent"])).unwrap().netns, [850].into());
+}
+
+#[test]
+fn what_ran_before_the_trace_keeps_its_name_when_it_ends() {
+    let node = node();
+    let id = container_id(CART_UID);
+    let pod = format!("cgroup/kubepods/burstable/pod{CART_UID}");
+    let cgroup = node.id(format!("{pod}/{id}"));
+    let mut identifier = node.identifier();
+    identifier.resolve(&Selection::default()).unwrap();
+    fs::remove_dir_all(node.path(&pod)).unwrap();
+    fs::remove_dir_all(node.path("pods")).unwrap();
+    fs::remove_dir_all(node.path("containers")).unwrap();
+    fs::remove_dir_all(node.path("proc/200")).unwrap();
+    assert_eq!(identifier.owner(cgroup, 200, u64::MAX).to_string(), "shop/cart-7d4f");
+}
+
+#[test]
+fn a_cgroup_that_nobody_announced_is_found_by_a_walk_now_and_then() {
+    let node = node();
+    let mut identifier = node.identifier();
+    assert_eq!(identifier.owner(u64::MAX, 999_999, 5).to_string(), "?");
+    fs::create_dir_all(node.path("cgroup/system.slice/late.service")).unwrap();
+    let late = node.id("cgroup/system.slice/late.service");
+    assert_eq!(identifier.owner(late, 999_999, 5 + WALK - 1).to_string(), "?");
+    assert_eq!(identifier.owner(late, 999_999, 5 + WALK).to_string(), "late.service");
+}
+
+#[test]
+fn a_path_that_the_record_cut_off_is_not_believed() {
+    let node = node();
+    let mut identifier = node.identifier();
+    let mut cut = made(&node, "/system.slice/sshd.service");
+    cut.path = format!("/{}/other.service", "a".repeat(MAX_CGROUP_PATH))[..MAX_CGROUP_PATH - 1].to_owned();
+    identifier.note_cgroup(&cut);
+    assert_eq!(identifier.owner(cut.cgroup, 999_999, 0).to_string(), "sshd.service");
 }

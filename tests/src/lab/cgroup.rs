@@ -19,6 +19,10 @@ use nix::{
 
 const MOUNT_POINT: &str = "/sys/fs/cgroup";
 
+/// What runc wants, and systemd's own hierarchy without a controller.
+const V1_CONTROLLERS: &[&str] =
+    &["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids", "systemd"];
+
 /// A pod's quality of service class, a level of the cgroup tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Qos {
@@ -151,13 +155,13 @@ impl Hierarchies {
     }
 
     /// Takes cgroup v2 away and mounts v1 controllers in its place: a node of Kubernetes 1.17's time.
-    /// To be called before any cgroup was made. An error names the controller the kernel does not offer.
-    pub fn remount_as_v1(controllers: &[&str]) -> Result<Self> {
+    /// To be called before any cgroup was made. An error names the controller that the kernel does not offer.
+    pub fn remount_as_v1() -> Result<Self> {
         let root = Path::new(MOUNT_POINT);
         umount2(root, MntFlags::MNT_DETACH).context("cannot unmount cgroup2")?;
         mount(Some("tmpfs"), root, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
         let mut roots = Vec::new();
-        for controller in controllers {
+        for controller in V1_CONTROLLERS {
             let directory = root.join(controller);
             fs::create_dir(&directory)?;
             let options = match *controller {

@@ -4,17 +4,18 @@
 //! in this binary at first use, and kept beside it.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
+use nix::unistd::{AccessFlags, access};
 use serde::Deserialize;
 
 use super::{
     names::content_hash,
     pod::Pod,
-    process::{Output, run},
+    process::{Output, command, finish},
 };
 
 const SOURCES: &[(&str, &str)] = &[
@@ -50,11 +51,8 @@ impl Client {
         }
     }
 
-    fn compiler(self) -> &'static [&'static str] {
-        match self {
-            Self::LookupGlibc | Self::Sockets => &["gcc"],
-            Self::LookupMusl | Self::Pause => &["musl-gcc", "-static"],
-        }
+    fn is_musl(self) -> bool {
+        matches!(self, Self::LookupMusl | Self::Pause)
     }
 
     fn source(self) -> &'static str {
@@ -69,46 +67,61 @@ impl Client {
 /// Where the built clients are.
 #[derive(Debug)]
 pub struct Clients {
-    directory: PathBuf,
+    /// Beside this program, so that the next run finds them; then, should that be read-only, a temporary one.
+    directories: [PathBuf; 2],
+    /// The root directory below which Debian's package musl-dev is installed or unpacked.
+    musl_root: PathBuf,
 }
 
 impl Clients {
-    /// Finds a directory to build in: beside this program, so that the next run finds them, or where that is
-    /// read-only, a temporary one.
+    /// Builds nothing yet. Compiling takes half a minute under emulation: `e2e clients` does it outside, beforehand.
     pub fn new() -> Result<Self> {
+        Self::with_musl_root("/".into())
+    }
+
+    /// As [`Self::new`], with musl-dev unpacked elsewhere.
+    pub fn with_musl_root(musl_root: PathBuf) -> Result<Self> {
         let texts: Vec<_> = SOURCES.iter().map(|(_, text)| *text).collect();
         let name = format!("e2e-clients-{}", content_hash(&texts));
         let program = std::env::current_exe().context("this program has no path")?;
-        let beside = program.parent().context("this program has no directory")?.join(&name);
-        let directory = match write_sources(&beside) {
-            Ok(()) => beside,
-            Err(_) => {
-                let temporary = std::env::temp_dir().join(&name);
-                write_sources(&temporary).with_context(|| format!("cannot write {}", temporary.display()))?;
-                temporary
-            }
-        };
-        Ok(Self { directory })
+        let beside = program.parent().context("this program has no directory")?;
+        Ok(Self { directories: [beside.join(&name), std::env::temp_dir().join(&name)], musl_root })
     }
 
-    /// Where they are, for a PATH.
-    pub fn directory(&self) -> &Path {
-        &self.directory
+    /// Where they may be, for a PATH.
+    pub fn directories(&self) -> &[PathBuf] {
+        &self.directories
     }
 
     /// The path of a client, built if it is not there yet.
     pub fn path(&self, client: Client) -> Result<PathBuf> {
-        let path = self.directory.join(client.name());
-        if path.exists() {
+        if let Some(path) =
+            self.directories.iter().map(|dir| dir.join(client.name())).find(|path| path.exists())
+        {
             return Ok(path);
         }
+        let directory = self
+            .directories
+            .iter()
+            .find(|dir| fs::create_dir_all(dir).is_ok() && access(*dir, AccessFlags::W_OK).is_ok())
+            .context("no directory to build the clients in")?;
+        self.build(client, directory)
+    }
+
+    fn build(&self, client: Client, directory: &Path) -> Result<PathBuf> {
+        for (name, text) in SOURCES {
+            fs::write(directory.join(name), text)?;
+        }
+        let path = directory.join(client.name());
         // Under another name first: two runs may build at once.
-        let unfinished = self.directory.join(format!("{}.{}", client.name(), std::process::id()));
-        let source = self.directory.join(client.source());
-        let paths = [&unfinished, &source].map(|path| path.to_str().context("a path that is no UTF-8"));
-        let [output, source] = paths;
-        let flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", output?, source?];
-        run(&[client.compiler(), &flags].concat())?;
+        let unfinished = directory.join(format!("{}.{}", client.name(), std::process::id()));
+        let mut gcc = command("gcc");
+        gcc.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&unfinished);
+        gcc.arg(directory.join(client.source()));
+        if client.is_musl() {
+            gcc.args(musl_arguments(&self.musl_root));
+        }
+        finish(gcc, "")?.success()?;
         fs::rename(&unfinished, &path)?;
         Ok(path)
     }
@@ -212,15 +225,23 @@ pub struct Way {
     pub error: Option<String>,
 }
 
-fn write_sources(directory: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    for (name, text) in SOURCES {
-        let path = directory.join(name);
-        if !path.exists() {
-            fs::write(&path, text)?;
-        }
-    }
-    Ok(())
+/// What makes gcc build a static program with the musl below `root`, as Debian's musl-gcc does for the one in `/`.
+fn musl_arguments(root: &Path) -> Vec<PathBuf> {
+    let triple = format!("{}-linux-musl", std::env::consts::ARCH);
+    let library = |file: &str| root.join("usr/lib").join(&triple).join(file);
+    vec![
+        "-static".into(),
+        "-no-pie".into(),
+        "-nostdinc".into(),
+        "-isystem".into(),
+        root.join("usr/include").join(&triple),
+        "-nostdlib".into(),
+        library("crt1.o"),
+        library("crti.o"),
+        library("libc.a"),
+        "-lgcc".into(),
+        library("crtn.o"),
+    ]
 }
 
 #[cfg(test)]

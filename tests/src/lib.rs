@@ -1,7 +1,8 @@
 //! The end-to-end suite: a Kubernetes-shaped node with real DNS traffic in it, and what dnstrace must say of it.
 //!
-//! [`lab`] builds the node, [`check`] examines it; [`serve`] is the DNS server that misbehaves on request.
+//! [`lab`] builds the node, [`check`] examines it, [`suite`] runs dnstrace in it; [`serve`] is the DNS server that misbehaves on request.
 
 pub mod check;
 pub mod lab;
 pub mod serve;
+pub mod suite;

@@ -11,6 +11,7 @@ use dnstrace_tests::{
         enter::{self, EnterArgs, PauseArgs},
     },
     serve::{self, ServeArgs},
+    suite::{self, SuiteArgs},
 };
 
 /// A small Kubernetes-shaped node with real DNS traffic, for the end-to-end tests of dnstrace
@@ -27,6 +28,7 @@ enum Command {
     Exec(ExecArgs),
     Check(CheckArgs),
     Clients(ClientsArgs),
+    Suite(SuiteArgs),
     Serve(ServeArgs),
     #[command(hide = true)]
     Enter(EnterArgs),
@@ -40,6 +42,7 @@ fn main() -> Result<ExitCode> {
         Command::Exec(args) => match by_hand::exec(args)? {},
         Command::Check(args) => check::check(&args)?,
         Command::Clients(args) => by_hand::clients(&args)?,
+        Command::Suite(args) => return suite::suite(&args),
         Command::Serve(args) => serve::serve(&args)?,
         Command::Enter(args) => match enter::enter(&args)? {},
         Command::Pause(args) => enter::pause(&args)?,

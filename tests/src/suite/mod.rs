@@ -1,0 +1,63 @@
+//! `e2e suite`: dnstrace, the built program, against the lab; what it prints is compared with what was really sent.
+
+mod ends;
+mod messages;
+mod owners;
+mod refusals;
+mod tracer;
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::lab::{by_hand::NodeArgs, clients::Clients, default_lab::Lab};
+
+/// Runs dnstrace against the lab and checks every word; ends with the line `N passed, N failed`
+///
+/// As for `lab`, the current network namespace must have no interface but `lo`; `dnstrace` must be on PATH.
+#[derive(Debug, Args)]
+pub struct SuiteArgs {
+    /// Only the tests whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+/// What every test works with.
+pub struct Bench {
+    pub lab: Lab,
+    pub clients: Clients,
+}
+
+type Test = (&'static str, fn(&Bench) -> Result<()>);
+
+/// Runs the tests one after another in one lab, all of them even after a failure.
+pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
+    let started = Instant::now();
+    let bench = Bench { lab: Lab::start(args.node.start()?)?, clients: Clients::new()? };
+    println!("{:>7.2} s  the lab is built", started.elapsed().as_secs_f64());
+    let tests = [messages::TESTS, owners::TESTS, refusals::TESTS, ends::TESTS].concat();
+    let (mut passed, mut failed) = (0, 0);
+    for (name, test) in tests.iter().filter(|(name, _)| name.contains(&args.only)) {
+        let started = Instant::now();
+        let result = test(&bench);
+        let seconds = started.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => {
+                passed += 1;
+                println!("{seconds:>7.2} s  ok      {name}");
+            }
+            Err(error) => {
+                failed += 1;
+                println!("{seconds:>7.2} s  FAILED  {name}: {error:?}");
+            }
+        }
+    }
+    drop(bench);
+    // A filter that matches nothing must not look like success.
+    failed += u32::from(passed + failed == 0);
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

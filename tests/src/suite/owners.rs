@@ -1,0 +1,159 @@
+//! Whose message it was, in every layout of cgroups.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{Bench, Test, tracer::Said};
+use crate::lab::{
+    CLUSTER_DNS,
+    cgroup::{CgroupDriver, Nesting, Qos, Runtime},
+    clients::{LookupTally, dig},
+    containerd::Containerd,
+    pod::{Pod, PodOptions},
+    process::run,
+};
+
+pub const TESTS: &[Test] = &[
+    ("pods of every driver, runtime and nesting have their names", pods_of_every_layout),
+    ("pods that live for one query have their names", pods_that_live_for_one_query),
+    ("a pod of a real containerd has its name", a_pod_of_a_real_containerd),
+    ("only the pod that was asked for is shown", only_the_pod_that_was_asked_for),
+    ("a hostNetwork pod is told from the host", a_host_network_pod_is_told_from_the_host),
+    ("a process of the host in a pod's network namespace is both", a_host_process_in_a_pods_namespace),
+    ("--pid and --comm choose processes", pid_and_comm_choose_processes),
+];
+
+fn pods_of_every_layout(bench: &Bench) -> Result<()> {
+    let mut pods = Vec::new();
+    for driver in [CgroupDriver::Systemd, CgroupDriver::Cgroupfs] {
+        for runtime in [Runtime::Containerd, Runtime::Crio, Runtime::Docker] {
+            for nesting in [Nesting::None, Nesting::Kind] {
+                let qos = [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort][pods.len() % 3];
+                let is_static = pods.len() % 4 == 3;
+                let options = PodOptions { driver, runtime, nesting, qos, is_static, ..PodOptions::default() };
+                let name = format!("layout-{}", pods.len());
+                pods.push(Pod::start(&bench.lab.node, "layouts", &name, &options)?);
+            }
+        }
+    }
+    let (lines, ()) = Said::lines_of(&["-A"], || {
+        for pod in &pods {
+            dig(pod, "app", &["+short", &format!("{}.test.cluster.local", pod.name)])?.success()?;
+        }
+        Ok(())
+    })?;
+    for pod in &pods {
+        let query = of_name(lines.asked_by("dig"), &format!("{}.test.cluster.local.", pod.name))?;
+        let container = pod.container("app")?;
+        ensure!(query["namespace"] == "layouts" && query["pod"] == *pod.name, "{query}");
+        ensure!(query["pod_uid"] == *pod.uid && query["container"] == "app", "{query}");
+        ensure!(query["container_id"] == *container.id, "{query}");
+    }
+    Ok(())
+}
+
+fn of_name<'a>(mut queries: impl Iterator<Item = &'a Value>, name: &str) -> Result<&'a Value> {
+    queries.find(|query| query["qname"] == name).with_context(|| format!("no query for {name}"))
+}
+
+fn pods_that_live_for_one_query(bench: &Bench) -> Result<()> {
+    const PODS: usize = 10;
+    let name = |index: usize| format!("brief-{index}");
+    let (lines, ()) = Said::lines_of(&["-A"], || {
+        for index in 0..PODS {
+            let pod = Pod::start(&bench.lab.node, "brief", &name(index), &PodOptions::default())?;
+            dig(&pod, "app", &["+short", &format!("{}.test.cluster.local", name(index))])?.success()?;
+            pod.stop()?;
+        }
+        Ok(())
+    })?;
+    for index in 0..PODS {
+        let query = of_name(lines.asked_by("dig"), &format!("{}.test.cluster.local.", name(index)))?;
+        ensure!(query["namespace"] == "brief" && query["pod"] == name(index), "{query}");
+        ensure!(query["container"] == "app", "{query}");
+    }
+    Ok(())
+}
+
+fn a_pod_of_a_real_containerd(bench: &Bench) -> Result<()> {
+    let containerd = Containerd::start(&bench.lab.node, &bench.clients)?;
+    let (lines, (pod, tally)) = Said::lines_of(&["-A"], || {
+        let pod = containerd.run_lookup("shop", "job-x2k9p", "lookup", &["--bulk", "20", "cri"])?;
+        let id = pod.container_id.clone();
+        Ok((id, pod.wait()?))
+    })?;
+    let tally: LookupTally = serde_json::from_str(&tally)?;
+    ensure!(tally.resolved == 20, "{tally:?}");
+    let seen: Vec<_> = lines.asked_by("lookup-musl").collect();
+    ensure!(seen.len() == 40, "{} queries of 40", seen.len());
+    for query in seen {
+        ensure!(query["namespace"] == "shop" && query["pod"] == "job-x2k9p", "{query}");
+        ensure!(query["container_id"] == *pod, "{query}");
+        ensure!(query["outcome"] == "answered", "{query}");
+    }
+    Ok(())
+}
+
+fn only_the_pod_that_was_asked_for(bench: &Bench) -> Result<()> {
+    let traffic = || {
+        for (pod, container) in [(&bench.lab.cart, "cart"), (&bench.lab.cart, "proxy"), (&bench.lab.web, "web")] {
+            dig(pod, container, &["+short", "api.shop.svc.cluster.local"])?.success()?;
+        }
+        Ok(())
+    };
+    let seen = |args: &[&str]| -> Result<Vec<String>> {
+        let (lines, ()) = Said::lines_of(args, traffic)?;
+        let who = |query: &Value| format!("{}:{}", query["pod"], query["container"]).replace('"', "");
+        Ok(lines.queries.iter().map(who).collect())
+    };
+    ensure!(seen(&["--pod", "cart"])? == ["cart-7d4f:cart", "cart-7d4f:proxy"]);
+    ensure!(seen(&["shop/web-0"])? == ["web-0:web"]);
+    ensure!(seen(&["-n", "shop", "-p", "cart-7d4f", "-c", "proxy"])? == ["cart-7d4f:proxy"]);
+    ensure!(seen(&["-n", "shop"])? == ["cart-7d4f:cart", "cart-7d4f:proxy", "web-0:web"]);
+    ensure!(seen(&["-p", "cart-7d4f", "-p", "web"])? == ["cart-7d4f:cart", "cart-7d4f:proxy", "web-0:web"]);
+    ensure!(seen(&["--host"])?.is_empty());
+    Ok(())
+}
+
+fn a_host_network_pod_is_told_from_the_host(bench: &Bench) -> Result<()> {
+    let options = PodOptions { host_network: true, ..PodOptions::default() };
+    let pod = Pod::start(&bench.lab.node, "kube-system", "node-agent", &options)?;
+    let server = format!("@{CLUSTER_DNS}");
+    let traffic = || {
+        dig(&pod, "app", &["+short", "pod.test.cluster.local"])?.success()?;
+        run(&["dig", &server, "+short", "host.test.cluster.local"])
+    };
+    let (lines, _) = Said::lines_of(&["-p", "node-agent"], traffic)?;
+    ensure!(lines.queries.len() == 1 && lines.queries[0]["qname"] == "pod.test.cluster.local.", "{lines:?}");
+    let (lines, _) = Said::lines_of(&["--host"], traffic)?;
+    ensure!(lines.queries.len() == 1 && lines.queries[0]["qname"] == "host.test.cluster.local.", "{lines:?}");
+    ensure!(lines.queries[0]["pod"].is_null(), "{lines:?}");
+    Ok(())
+}
+
+fn a_host_process_in_a_pods_namespace(bench: &Bench) -> Result<()> {
+    let netns = format!("--net=/proc/{}/ns/net", bench.lab.cart.netns().pid());
+    let server = format!("@{CLUSTER_DNS}");
+    let (lines, _) = Said::lines_of(&["-p", "cart-7d4f"], || {
+        run(&["nsenter", &netns, "dig", &server, "+short", "api.shop.svc.cluster.local"])
+    })?;
+    let [query] = &lines.queries[..] else { anyhow::bail!("{} queries", lines.queries.len()) };
+    ensure!(query["pod"].is_null() && query["comm"] == "dig", "{query}");
+    ensure!(query["netns"] == bench.lab.cart.netns_inode()?, "{query}");
+    Ok(())
+}
+
+fn pid_and_comm_choose_processes(bench: &Bench) -> Result<()> {
+    let server = CLUSTER_DNS.to_string();
+    let traffic = || {
+        dig(&bench.lab.cart, "cart", &["+short", "a.test.cluster.local"])?.success()?;
+        bench.clients.sockets(&bench.lab.cart, "cart", &["--server", &server, "--tag", "comm", "--bulk", "3"])
+    };
+    let (lines, _) = Said::lines_of(&["--comm", "sockets"], traffic)?;
+    ensure!(lines.queries.len() == 3 && lines.asked_by("sockets").count() == 3, "{lines:?}");
+    let pid = bench.lab.dns.servers[0].pid().to_string();
+    let (lines, _) = Said::lines_of(&["--pid", &pid], traffic)?;
+    let is_its = |query: &Value| query["pid"].to_string() == pid && query["role"] == "server";
+    ensure!(lines.queries.iter().all(is_its), "{lines:?}");
+    Ok(())
+}

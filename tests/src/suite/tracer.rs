@@ -1,0 +1,143 @@
+//! A running dnstrace, and what it said.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+/// What dnstrace prints on stderr once it sees everything.
+const ATTACHED: &str = "hooks attached";
+/// It attaches in about two seconds under emulation; this is for a machine in trouble.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// dnstrace at work. Dropped, it is killed.
+pub struct Tracer {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+/// What it left.
+#[derive(Debug)]
+pub struct Said {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Tracer {
+    /// Starts `dnstrace ARGS` and waits until it has attached.
+    pub fn start(args: &[&str]) -> Result<Self> {
+        let mut tracer = Self::spawn(Command::new("dnstrace").args(args))?;
+        let started = Instant::now();
+        while !fs::read_to_string(&tracer.stderr)?.contains(ATTACHED) {
+            ensure!(started.elapsed() < PATIENCE, "dnstrace {args:?} does not attach");
+            if tracer.child.try_wait()?.is_some() {
+                bail!("dnstrace {args:?} ended early: {:?}", tracer.said()?);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(tracer)
+    }
+
+    /// Starts a command line with dnstrace in it, its output into files: nobody has to empty a pipe.
+    pub fn spawn(command: &mut Command) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = |stream: &str| {
+            std::env::temp_dir().join(format!("dnstrace-{}-{number}.{stream}", std::process::id()))
+        };
+        let (stdout, stderr) = (path("out"), path("err"));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout)?)
+            .stderr(File::create(&stderr)?)
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self { child, stdout, stderr })
+    }
+
+    /// Ends it with a signal and returns what it said.
+    pub fn end(mut self, signal: Signal) -> Result<Said> {
+        // What was just sent is on its way: the reader holds events back for 50 ms to put them in order.
+        thread::sleep(Duration::from_millis(300));
+        kill(nix::unistd::Pid::from_raw(self.child.id().cast_signed()), signal)?;
+        self.said()
+    }
+
+    /// Waits for its own end.
+    pub fn said(&mut self) -> Result<Said> {
+        let status = self.child.wait()?;
+        Ok(Said {
+            status,
+            stdout: fs::read_to_string(&self.stdout)?,
+            stderr: fs::read_to_string(&self.stderr)?,
+        })
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        // Errors mean that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.stdout);
+        let _ = fs::remove_file(&self.stderr);
+    }
+}
+
+/// JSON lines of a whole trace.
+#[derive(Debug)]
+pub struct Lines {
+    pub queries: Vec<Value>,
+    pub messages: Vec<Value>,
+    pub summary: Value,
+}
+
+impl Said {
+    /// Traces what `traffic` does, with `-o json`, and returns the lines; nothing may have been lost.
+    pub fn lines_of<T>(args: &[&str], traffic: impl FnOnce() -> Result<T>) -> Result<(Lines, T)> {
+        let tracer = Tracer::start(&[&["-o", "json"], args].concat())?;
+        let done = traffic()?;
+        let said = tracer.end(Signal::SIGINT)?;
+        ensure!(said.status.success(), "{said:?}");
+        ensure!(said.stderr.contains("nothing was lost"), "{}", said.stderr);
+        Ok((said.lines()?, done))
+    }
+
+    /// What was printed as JSON.
+    pub fn lines(&self) -> Result<Lines> {
+        let mut lines = Lines { queries: Vec::new(), messages: Vec::new(), summary: Value::Null };
+        for line in self.stdout.lines() {
+            let value: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
+            match value["kind"].as_str() {
+                Some("query") => lines.queries.push(value),
+                Some("message") => lines.messages.push(value),
+                Some("summary") => lines.summary = value,
+                other => bail!("a line of kind {other:?}: {line}"),
+            }
+        }
+        ensure!(lines.summary.is_object(), "no summary in:\n{}", self.stdout);
+        Ok(lines)
+    }
+}
+
+impl Lines {
+    /// Queries that a process of this name sent.
+    pub fn asked_by<'a>(&'a self, comm: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.queries.iter().filter(move |query| query["role"] == "client" && query["comm"] == comm)
+    }
+
+    /// Queries that servers took in.
+    pub fn served(&self) -> impl Iterator<Item = &Value> {
+        self.queries.iter().filter(|query| query["role"] == "server")
+    }
+}

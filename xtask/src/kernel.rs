@@ -161,9 +161,13 @@ fn newest_packages(names: &[String]) -> Vec<String> {
     names.iter().filter(|name| release_of(name).as_ref() == Some(&newest)).cloned().collect()
 }
 
-/// The runs of digits: `6.12.90+deb12.1-amd64` gives 6, 12, 90, 12, 1, 64.
+/// The runs of digits: `6.12.90+deb12.1-amd64` gives 6, 12, 90, 12, 1.
 fn numbers_in(release: &str) -> Vec<u64> {
-    release.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+    release
+        .trim_end_matches("-amd64")
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
 }
 
 /// Makes plain files of the modules that come as `.ko.xz`: what the VM decompresses, it decompresses slowly and

@@ -32,6 +32,10 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     match run(command) {
         Ok(code) => code,
+        // As for any program in a pipe: whoever closed it has read enough.
+        Err(error) if matches!(error.downcast_ref(), Some(Failure::OutputClosed)) => {
+            ExitCode::from(VM_FAILED)
+        }
         Err(error) => {
             say(format_args!("{error:#}"));
             ExitCode::from(if error.is::<Failure>() { VM_FAILED } else { 1 })

@@ -18,30 +18,7 @@ use crate::{kernel::UnpackedKernel, packages::HostPrograms};
 const MODULES: [&str; 6] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console", "virtio_rng"];
 
 /// The names by which the guest's scripts call busybox.
-const APPLETS: [&str; 22] = [
-    "cat",
-    "cp",
-    "cut",
-    "echo",
-    "env",
-    "grep",
-    "hostname",
-    "ifconfig",
-    "insmod",
-    "kill",
-    "ln",
-    "mkdir",
-    "mkfifo",
-    "mount",
-    "rmdir",
-    "setsid",
-    "sh",
-    "sleep",
-    "switch_root",
-    "umount",
-    "true",
-    "test",
-];
+const APPLETS: &str = "[ cat cp cut echo env grep hostname ifconfig insmod kill ln mkdir mkfifo mount rmdir setsid sh sleep switch_root";
 
 const INIT: &str = include_str!("../../guest/init.sh");
 const MAIN: &str = include_str!("../../guest/main.sh");
@@ -51,6 +28,8 @@ const MAIN: &str = include_str!("../../guest/main.sh");
 pub struct Run<'a> {
     /// `v1` or `v2`.
     pub cgroup: &'a str,
+    /// The repository's top folder.
+    pub repository: &'a Path,
     /// The shell for `start` and `command`, a path in the VM.
     pub shell: &'a str,
     /// Sets up the command's environment and executes it.
@@ -67,7 +46,7 @@ pub fn write(path: &Path, host: &HostPrograms, kernel: &UnpackedKernel, run: &Ru
         archive.directory(directory)?;
     }
     archive.file("bin/busybox", 0o755, &fs::read(host.find("busybox")?)?)?;
-    for applet in APPLETS {
+    for applet in APPLETS.split_whitespace() {
         archive.link(&format!("bin/{applet}"), "busybox")?;
     }
     archive.file("init", 0o755, INIT.as_bytes())?;
@@ -75,7 +54,13 @@ pub fn write(path: &Path, host: &HostPrograms, kernel: &UnpackedKernel, run: &Ru
     archive.file("start", 0o755, run.start.as_bytes())?;
     archive.file("command", 0o755, run.command.as_bytes())?;
     let modules = archive.modules(kernel)?;
-    let settings = format!("MODULES='{modules}'\nCGROUP={}\nSHELL_OF_COMMAND={}\n", run.cgroup, run.shell);
+    let repository = run.repository.to_str().context("the repository's path is not UTF-8")?;
+    let settings = format!(
+        "MODULES='{modules}'\nREPOSITORY={}\nCGROUP={}\nSHELL_OF_COMMAND={}\n",
+        shlex::try_quote(repository)?,
+        run.cgroup,
+        run.shell
+    );
     archive.file("settings", 0o644, settings.as_bytes())?;
     archive.finish()
 }

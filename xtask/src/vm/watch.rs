@@ -2,11 +2,11 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, PipeReader},
-    path::Path,
+    io::{BufRead as _, BufReader, PipeReader, Read, Write},
+    path::PathBuf,
     process::Child,
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
-    thread,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -35,6 +35,8 @@ pub enum Failure {
     NoVerdict { log: String },
     #[error("{fault}\n{log}")]
     Kernel { fault: KernelFault, log: String },
+    #[error("nobody reads the output of the VM any more")]
+    OutputClosed,
     #[error("QEMU could not run: {0}")]
     Qemu(String),
     #[error("cannot watch the VM: {0}")]
@@ -43,7 +45,7 @@ pub enum Failure {
 
 /// What the VM says on its verdict port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Message {
+pub enum Message {
     /// The command is about to start.
     Booted,
     /// The command ended with this code.
@@ -60,38 +62,97 @@ impl Message {
     }
 }
 
+/// What happened to a running VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Said(Message),
+    /// It has closed its verdict port: QEMU is gone.
+    Ended,
+    /// Nobody reads the command's output any more, as in `cargo xtask vm ... | head`.
+    OutputClosed,
+}
+
+/// Where a run's logs are.
+#[derive(Debug)]
+pub struct Logs {
+    pub kernel: PathBuf,
+    /// QEMU's own complaints.
+    pub qemu: PathBuf,
+}
+
+/// Copies the command's output as it comes, until it ends or cannot be written.
+pub fn relay(
+    mut from: impl Read + Send + 'static,
+    mut to: impl Write + Send + 'static,
+    events: Sender<Event>,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            if to.write_all(&buffer[..length]).and_then(|()| to.flush()).is_err() {
+                // Whether anybody still listens for events is no concern of a relay's.
+                let _ = events.send(Event::OutputClosed);
+                return;
+            }
+        }
+    })
+}
+
+/// Reports what the VM says on its verdict port.
+pub fn listen(verdict: PipeReader, events: Sender<Event>) {
+    thread::spawn(move || {
+        let lines = BufReader::new(verdict).lines().map_while(Result::ok);
+        for message in lines.filter_map(|line| Message::parse(&line)) {
+            let _ = events.send(Event::Said(message));
+        }
+        let _ = events.send(Event::Ended);
+    });
+}
+
 /// Waits for the end of `qemu`, and ends it where it does not end by itself.
 pub fn watch(
     mut qemu: Child,
-    verdict: PipeReader,
+    events: &Receiver<Event>,
     timeout: Duration,
-    kernel_log: &Path,
-    qemu_log: &Path,
+    logs: &Logs,
 ) -> Result<Finished, Failure> {
-    let start = Instant::now();
-    let heard = listen(&receiver(verdict), start, timeout);
-    let ended_by_itself = heard != Heard::Timeout && wait(&mut qemu, GRACE)?;
-    if !ended_by_itself {
+    let end = wait_for_end(events, Instant::now(), timeout);
+    let may_end_by_itself = matches!(end, End::Exit { .. } | End::NoVerdict);
+    if !(may_end_by_itself && wait(&mut qemu, GRACE)?) {
         qemu.kill()?;
         qemu.wait()?;
     }
-    let log = String::from_utf8_lossy(&fs::read(kernel_log).unwrap_or_default()).into_owned();
+    let log = String::from_utf8_lossy(&fs::read(&logs.kernel).unwrap_or_default()).into_owned();
     if log.is_empty() {
-        let said = fs::read_to_string(qemu_log).unwrap_or_default();
+        let said = fs::read_to_string(&logs.qemu).unwrap_or_default();
         return Err(Failure::Qemu(said.trim().to_owned()));
     }
-    judge(heard, timeout, &log)
+    judge(end, timeout, &log)
 }
 
-/// All that was heard until the VM closed its verdict port or time was up.
+/// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
+enum End {
     Exit { exit_code: u8, boot: Duration },
-    Nothing,
+    NoVerdict,
     Timeout,
+    OutputClosed,
 }
 
-fn judge(heard: Heard, timeout: Duration, log: &str) -> Result<Finished, Failure> {
+fn wait_for_end(events: &Receiver<Event>, start: Instant, timeout: Duration) -> End {
+    let mut boot = Duration::ZERO;
+    loop {
+        match events.recv_timeout(timeout.saturating_sub(start.elapsed())) {
+            Ok(Event::Said(Message::Booted)) => boot = start.elapsed(),
+            Ok(Event::Said(Message::Exit(exit_code))) => return End::Exit { exit_code, boot },
+            Ok(Event::OutputClosed) => return End::OutputClosed,
+            Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => return End::NoVerdict,
+            Err(RecvTimeoutError::Timeout) => return End::Timeout,
+        }
+    }
+}
+
+fn judge(end: End, timeout: Duration, log: &str) -> Result<Finished, Failure> {
     let tail = || {
         let lines = kernel_log::tail(log, TAIL);
         format!("the last lines of the kernel's log (all of it: .cache/vm/kernel.log):\n{lines}")
@@ -99,35 +160,11 @@ fn judge(heard: Heard, timeout: Duration, log: &str) -> Result<Finished, Failure
     if let Some(fault) = kernel_log::worst_fault(log) {
         return Err(Failure::Kernel { fault, log: tail() });
     }
-    match heard {
-        Heard::Exit { exit_code, boot } => Ok(Finished { exit_code, boot }),
-        Heard::Nothing => Err(Failure::NoVerdict { log: tail() }),
-        Heard::Timeout => Err(Failure::Stalled { timeout, log: tail() }),
-    }
-}
-
-fn receiver(verdict: PipeReader) -> Receiver<Message> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let lines = BufReader::new(verdict).lines().map_while(Result::ok);
-        for message in lines.filter_map(|line| Message::parse(&line)) {
-            if sender.send(message).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-fn listen(messages: &Receiver<Message>, start: Instant, timeout: Duration) -> Heard {
-    let mut boot = Duration::ZERO;
-    loop {
-        match messages.recv_timeout(timeout.saturating_sub(start.elapsed())) {
-            Ok(Message::Booted) => boot = start.elapsed(),
-            Ok(Message::Exit(exit_code)) => return Heard::Exit { exit_code, boot },
-            Err(RecvTimeoutError::Disconnected) => return Heard::Nothing,
-            Err(RecvTimeoutError::Timeout) => return Heard::Timeout,
-        }
+    match end {
+        End::Exit { exit_code, boot } => Ok(Finished { exit_code, boot }),
+        End::NoVerdict => Err(Failure::NoVerdict { log: tail() }),
+        End::Timeout => Err(Failure::Stalled { timeout, log: tail() }),
+        End::OutputClosed => Err(Failure::OutputClosed),
     }
 }
 
@@ -145,13 +182,15 @@ fn wait(child: &mut Child, limit: Duration) -> Result<bool, std::io::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     const HEALTHY: &str = "[    0.0] Linux version 6.1\n[    1.0] Run /init as init process\n";
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    fn exit(exit_code: u8) -> Heard {
-        Heard::Exit { exit_code, boot: Duration::from_secs(2) }
+    fn exit(exit_code: u8) -> End {
+        End::Exit { exit_code, boot: Duration::from_secs(2) }
     }
 
     #[test]
@@ -171,13 +210,31 @@ mod tests {
 
     #[test]
     fn no_verdict_and_no_end_are_told_apart() {
-        let message = |heard| judge(heard, TIMEOUT, HEALTHY).map_err(|failure| failure.to_string());
+        let message = |end| judge(end, TIMEOUT, HEALTHY).map_err(|failure| failure.to_string());
         assert!(
-            message(Heard::Nothing).is_err_and(|text| text.starts_with("the VM ended without a verdict\n"))
+            message(End::NoVerdict).is_err_and(|text| text.starts_with("the VM ended without a verdict\n"))
         );
-        assert!(
-            message(Heard::Timeout).is_err_and(|text| text.starts_with("the VM did not end within 5 s\n"))
+        assert!(message(End::Timeout).is_err_and(|text| text.starts_with("the VM did not end within 5 s\n")));
+    }
+
+    #[test]
+    fn end_of_the_output_or_of_the_vm_ends_the_run() {
+        let end_after = |events: &[Event]| {
+            let (sender, receiver) = mpsc::channel();
+            events.iter().for_each(|event| sender.send(*event).expect("the receiver is there"));
+            match wait_for_end(&receiver, Instant::now(), TIMEOUT) {
+                End::Exit { exit_code, .. } => End::Exit { exit_code, boot: Duration::ZERO },
+                end => end,
+            }
+        };
+        let booted = Event::Said(Message::Booted);
+        let exit = Event::Said(Message::Exit(7));
+        assert_eq!(
+            end_after(&[booted, exit, Event::Ended]),
+            End::Exit { exit_code: 7, boot: Duration::ZERO }
         );
+        assert_eq!(end_after(&[booted, Event::Ended]), End::NoVerdict);
+        assert_eq!(end_after(&[Event::OutputClosed, exit]), End::OutputClosed);
     }
 
     #[test]

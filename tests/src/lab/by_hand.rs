@@ -27,9 +27,9 @@ const VARIABLE: &str = "E2E_LAB";
 /// Builds the test clients beside this program, where the VM finds them: there, compiling takes half a minute
 #[derive(Debug, Args)]
 pub struct ClientsArgs {
-    /// Root directory below which Debian's package musl-dev is installed or unpacked
-    #[arg(long, default_value = "/")]
-    musl_root: PathBuf,
+    /// Root directory below which Debian's package musl-dev is unpacked, should it not be installed
+    #[arg(long, value_name = "DIRECTORY")]
+    musl_in: Vec<PathBuf>,
 }
 
 /// What the node is like.
@@ -91,7 +91,7 @@ struct Place {
 
 /// Runs `e2e clients`: prints the path of each.
 pub fn clients(args: &ClientsArgs) -> Result<()> {
-    let clients = Clients::with_musl_root(args.musl_root.clone())?;
+    let clients = Clients::with_musl_in(&args.musl_in)?;
     for client in Client::ALL {
         println!("{}", clients.path(client)?.display());
     }

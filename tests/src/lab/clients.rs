@@ -69,23 +69,25 @@ impl Client {
 pub struct Clients {
     /// Beside this program, so that the next run finds them; then, should that be read-only, a temporary one.
     directories: [PathBuf; 2],
-    /// The root directory below which Debian's package musl-dev is installed or unpacked.
-    musl_root: PathBuf,
+    /// Root directories below one of which Debian's package musl-dev is installed or unpacked.
+    musl_roots: Vec<PathBuf>,
 }
 
 impl Clients {
     /// Builds nothing yet. Compiling takes half a minute under emulation: `e2e clients` does it outside, beforehand.
     pub fn new() -> Result<Self> {
-        Self::with_musl_root("/".into())
+        Self::with_musl_in(&[])
     }
 
-    /// As [`Self::new`], with musl-dev unpacked elsewhere.
-    pub fn with_musl_root(musl_root: PathBuf) -> Result<Self> {
+    /// As [`Self::new`], with places where musl-dev may be unpacked should it not be installed.
+    pub fn with_musl_in(unpacked: &[PathBuf]) -> Result<Self> {
         let texts: Vec<_> = SOURCES.iter().map(|(_, text)| *text).collect();
         let name = format!("e2e-clients-{}", content_hash(&texts));
         let program = std::env::current_exe().context("this program has no path")?;
         let beside = program.parent().context("this program has no directory")?;
-        Ok(Self { directories: [beside.join(&name), std::env::temp_dir().join(&name)], musl_root })
+        let directories = [beside.join(&name), std::env::temp_dir().join(&name)];
+        let musl_roots = [&[PathBuf::from("/")], unpacked].concat();
+        Ok(Self { directories, musl_roots })
     }
 
     /// Where they may be, for a PATH.
@@ -119,7 +121,7 @@ impl Clients {
         gcc.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&unfinished);
         gcc.arg(directory.join(client.source()));
         if client.is_musl() {
-            gcc.args(musl_arguments(&self.musl_root));
+            gcc.args(musl_arguments(&self.musl_roots)?);
         }
         finish(gcc, "")?.success()?;
         fs::rename(&unfinished, &path)?;
@@ -225,23 +227,24 @@ pub struct Way {
     pub error: Option<String>,
 }
 
-/// What makes gcc build a static program with the musl below `root`, as Debian's musl-gcc does for the one in `/`.
-fn musl_arguments(root: &Path) -> Vec<PathBuf> {
+/// What makes gcc build a static program with the musl below one of the roots, as Debian's musl-gcc does for `/`.
+fn musl_arguments(roots: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let triple = format!("{}-linux-musl", std::env::consts::ARCH);
-    let library = |file: &str| root.join("usr/lib").join(&triple).join(file);
-    vec![
+    let library = |root: &Path, file: &str| root.join("usr/lib").join(&triple).join(file);
+    let root = roots.iter().find(|root| library(root, "libc.a").exists()).context("musl-dev is nowhere")?;
+    Ok(vec![
         "-static".into(),
         "-no-pie".into(),
         "-nostdinc".into(),
         "-isystem".into(),
         root.join("usr/include").join(&triple),
         "-nostdlib".into(),
-        library("crt1.o"),
-        library("crti.o"),
-        library("libc.a"),
+        library(root, "crt1.o"),
+        library(root, "crti.o"),
+        library(root, "libc.a"),
         "-lgcc".into(),
-        library("crtn.o"),
-    ]
+        library(root, "crtn.o"),
+    ])
 }
 
 #[cfg(test)]

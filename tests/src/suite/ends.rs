@@ -5,7 +5,10 @@ use std::{fs, process::Command, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::{Bench, Test, tracer::{Said, Tracer}};
+use super::{
+    Bench, Test,
+    tracer::{Said, Tracer},
+};
 use crate::lab::clients::dig;
 
 pub const TESTS: &[Test] = &[

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, thread};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Bench, Test, tracer::{Lines, Said}};
+use super::{
+    Bench, Test,
+    tracer::{Lines, Said},
+};
 use crate::lab::{
     CLUSTER_DNS, CLUSTER_DNS6,
     cgroup::Runtime,
@@ -33,8 +36,7 @@ const DIG: u64 = 1000;
 
 fn lookups_of_four_clients_in_three_pods(bench: &Bench) -> Result<()> {
     let (cart, web) = (&bench.lab.cart, &bench.lab.web);
-    let options =
-        PodOptions { host_network: true, runtime: Runtime::Docker, ..PodOptions::default() };
+    let options = PodOptions { host_network: true, runtime: Runtime::Docker, ..PodOptions::default() };
     let third = Pod::start(&bench.lab.node, "kube-system", "kube-proxy-m4x9d", &options)?;
     let before = [Snmp::of(cart.netns())?, Snmp::of(web.netns())?, Snmp::of_node()?];
     let server = CLUSTER_DNS.to_string();
@@ -69,12 +71,17 @@ fn lookups_of_four_clients_in_three_pods(bench: &Bench) -> Result<()> {
     for ((before, after), pod) in before.iter().zip(&after).zip(pods) {
         let (sent, received) = client_messages(&lines, pod);
         ensure!(after.since(before, "Udp.OutDatagrams")? == sent, "{pod}: {sent} seen of the kernel's sent");
-        ensure!(after.since(before, "Udp.InDatagrams")? == received, "{pod}: {received} seen of its received");
+        ensure!(
+            after.since(before, "Udp.InDatagrams")? == received,
+            "{pod}: {received} seen of its received"
+        );
     }
     // And the servers took in what the clients sent, each once.
     let total = SOCKETS + 2 * GLIBC + 2 * MUSL + DIG;
     ensure!(lines.served().count() as u64 >= total, "{} served of {total}", lines.served().count());
-    ensure!(lines.served().all(|query| query["namespace"] == "kube-system" && query["outcome"] == "answered"));
+    ensure!(
+        lines.served().all(|query| query["namespace"] == "kube-system" && query["outcome"] == "answered")
+    );
     Ok(())
 }
 
@@ -150,7 +157,8 @@ fn large_answers_are_whole_or_said_to_be_cut(bench: &Bench) -> Result<()> {
             continue;
         }
         let records = query["answers"].as_array().context("no answers")?;
-        let is_whole = records.iter().any(|record| record["data"].as_str().is_some_and(|data| data.len() >= size));
+        let is_whole =
+            records.iter().any(|record| record["data"].as_str().is_some_and(|data| data.len() >= size));
         let is_cut = answer["defect"].as_str().is_some_and(|defect| defect.contains("bytes not captured"));
         ensure!(is_whole != is_cut, "{query}");
         ensure!(size > 1400 || is_whole, "one packet holds it: {query}");
@@ -172,7 +180,11 @@ fn an_unanswered_query_and_its_retries(bench: &Bench) -> Result<()> {
     ensure!(query["outcome"] == "unanswered" && query["rcode"].is_null(), "{query}");
     let attempts = query["attempts"].as_array().context("no attempts")?;
     ensure!(attempts.len() == 3 && attempts.iter().all(|attempt| attempt["fate"] == "unanswered"), "{query}");
-    ensure!(lines.summary["unanswered"] == 1 && lines.summary["attempts_unanswered"] == 3, "{}", lines.summary);
+    ensure!(
+        lines.summary["unanswered"] == 1 && lines.summary["attempts_unanswered"] == 3,
+        "{}",
+        lines.summary
+    );
     Ok(())
 }
 
@@ -183,15 +195,28 @@ fn what_is_not_dns(bench: &Bench) -> Result<()> {
     })?;
     let [message] = &lines.messages[..] else { anyhow::bail!("{:?}", lines.messages) };
     ensure!(message["reason"] == "undecoded" && message["defect"] == "not DNS", "{message}");
-    ensure!(message["bytes"] == 12 && message["comm"] == "bash" && message["pod"] == "cart-7d4f", "{message}");
+    ensure!(
+        message["bytes"] == 12 && message["comm"] == "bash" && message["pod"] == "cart-7d4f",
+        "{message}"
+    );
     Ok(())
 }
 
 fn pods_with_the_same_port_and_ids(bench: &Bench) -> Result<()> {
     let server = CLUSTER_DNS.to_string();
     let options = [
-        "--server", &server, "--tag", "twin", "--bulk", "200", "--window", "4", "--source-port", "40000",
-        "--first-id", "1",
+        "--server",
+        &server,
+        "--tag",
+        "twin",
+        "--bulk",
+        "200",
+        "--window",
+        "4",
+        "--source-port",
+        "40000",
+        "--first-id",
+        "1",
     ];
     let (lines, ()) = Said::lines_of(&["-A"], || {
         thread::scope(|scope| {

@@ -30,7 +30,8 @@ fn pods_of_every_layout(bench: &Bench) -> Result<()> {
             for nesting in [Nesting::None, Nesting::Kind] {
                 let qos = [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort][pods.len() % 3];
                 let is_static = pods.len() % 4 == 3;
-                let options = PodOptions { driver, runtime, nesting, qos, is_static, ..PodOptions::default() };
+                let options =
+                    PodOptions { driver, runtime, nesting, qos, is_static, ..PodOptions::default() };
                 let name = format!("layout-{}", pods.len());
                 pods.push(Pod::start(&bench.lab.node, "layouts", &name, &options)?);
             }
@@ -96,7 +97,9 @@ fn a_pod_of_a_real_containerd(bench: &Bench) -> Result<()> {
 
 fn only_the_pod_that_was_asked_for(bench: &Bench) -> Result<()> {
     let traffic = || {
-        for (pod, container) in [(&bench.lab.cart, "cart"), (&bench.lab.cart, "proxy"), (&bench.lab.web, "web")] {
+        for (pod, container) in
+            [(&bench.lab.cart, "cart"), (&bench.lab.cart, "proxy"), (&bench.lab.web, "web")]
+        {
             dig(pod, container, &["+short", "api.shop.svc.cluster.local"])?.success()?;
         }
         Ok(())

@@ -25,7 +25,11 @@ fn refused(argv: &[&str], exit: i32, words: &[&str]) -> Result<()> {
 
 fn pods(_: &Bench) -> Result<()> {
     refused(&["dnstrace", "--pod", "crat-7d4f"], 5, &["crat-7d4f", "did you mean shop/cart-7d4f"])?;
-    refused(&["dnstrace", "-p", "coredns"], 5, &["could be any of kube-system/coredns-", "give more of the name"])?;
+    refused(
+        &["dnstrace", "-p", "coredns"],
+        5,
+        &["could be any of kube-system/coredns-", "give more of the name"],
+    )?;
     refused(&["dnstrace", "-n", "kube-system", "-p", "cart-7d4f"], 5, &["kube-system/cart-7d4f"])?;
     refused(&["dnstrace", "-n", "shpo"], 5, &["shpo", "did you mean shop"])?;
     refused(&["dnstrace", "-p", "cart-7d4f", "-c", "cat"], 5, &["no running container cat", "cart, proxy"])

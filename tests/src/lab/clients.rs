@@ -67,8 +67,9 @@ impl Client {
 /// Where the built clients are.
 #[derive(Debug)]
 pub struct Clients {
-    /// Beside this program, so that the next run finds them; then, should that be read-only, a temporary one.
-    directories: [PathBuf; 2],
+    /// Beside this program, where whoever copies it to a VM puts them too; then where they are built: in a directory
+    /// of their own beside it, so that the next run finds them, or should that be read-only, a temporary one.
+    directories: [PathBuf; 3],
     /// Root directories below one of which Debian's package musl-dev is installed or unpacked.
     musl_roots: Vec<PathBuf>,
 }
@@ -85,7 +86,7 @@ impl Clients {
         let name = format!("e2e-clients-{}", content_hash(&texts));
         let program = std::env::current_exe().context("this program has no path")?;
         let beside = program.parent().context("this program has no directory")?;
-        let directories = [beside.join(&name), std::env::temp_dir().join(&name)];
+        let directories = [beside.to_owned(), beside.join(&name), std::env::temp_dir().join(&name)];
         let musl_roots = [&[PathBuf::from("/")], unpacked].concat();
         Ok(Self { directories, musl_roots })
     }
@@ -102,8 +103,7 @@ impl Clients {
         {
             return Ok(path);
         }
-        let directory = self
-            .directories
+        let directory = self.directories[1..]
             .iter()
             .find(|dir| fs::create_dir_all(dir).is_ok() && access(*dir, AccessFlags::W_OK).is_ok())
             .context("no directory to build the clients in")?;

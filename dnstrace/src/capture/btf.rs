@@ -1,280 +1,242 @@
-//! A walker over the kernel's BTF: where a field lies, what an enumerator's value is.
+//! The kernel's own account of its types (BTF): where a field lies, what an enumerator's value is, what a
+//! function takes.
 //!
-//! Our own, as aya-obj does not export member offsets and btf-rs is under the LGPL. It reads what the format's
-//! description (Documentation/bpf/btf.rst) calls the type and the string section and trusts neither: every
-//! read is checked, every chain of types is bounded.
+//! A walker of our own, as aya-obj does not export member offsets and btf-rs is under the LGPL. The format is
+//! that of the kernel's `Documentation/bpf/btf.rst`, header version 1: a section of type records, numbered from
+//! 1 in the order they stand in (0 is `void`), and a section of NUL-terminated strings. A module's BTF (split
+//! BTF) goes on counting where vmlinux ends, in types and in string offsets.
+//!
+//! The bytes come from outside. So each record is checked once when it is parsed ([`format`]), every read is
+//! checked again by the slice it is taken from, chains of types end after [`MAX_CHAIN`] steps, and no search
+//! looks into one struct twice.
+//!
+//! - `members`: `"sk_buff.transport_header"` to an offset
+//! - `enums`: `"iter_type"`, `"ITER_UBUF"` to a value
+//! - `prototypes`: `"udp_sendmsg"` to its parameters
 
-use std::{collections::HashMap, fs, io, path::Path};
+mod enums;
+mod format;
+mod members;
+mod prototypes;
+#[cfg(test)]
+mod tests;
 
-/// Types behind one another (typedef of const of ...) and structs inside structs that are followed.
-const MAX_DEPTH: u32 = 32;
+use std::{
+    ffi::CStr,
+    fs,
+    hash::{DefaultHasher, Hasher as _},
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use format::{Kind, Type};
+use io::Read as _;
+
+/// Longest chain of types that is followed (typedef of const of array of ...). Real ones have under ten.
+const MAX_CHAIN: usize = 64;
+
+/// Largest file that is read, in bytes; vmlinux has 4 to 10 MB.
+const MAX_SIZE: u64 = 256 << 20;
 
 /// Why BTF did not tell what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
-    #[error("{path}: {error}")]
-    Read { path: String, error: io::Error },
-    #[error("not BTF of this machine's byte order, or cut short at byte {0}")]
-    Format(usize),
-    #[error("no struct {0} in the kernel's BTF")]
+    #[error("cannot read the kernel's BTF from {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{}: larger than {MAX_SIZE} bytes", .0.display())]
+    TooLarge(PathBuf),
+    #[error("not BTF: it does not begin with the magic number 0xeb9f")]
+    NotBtf,
+    #[error("BTF of a machine with the other byte order")]
+    ForeignByteOrder,
+    #[error("BTF version {0}: only version 1 is known")]
+    Version(u8),
+    #[error("damaged BTF: the {0} section lies outside the file")]
+    Section(&'static str),
+    #[error("damaged BTF, or newer than this dnstrace: type {id}, kind {kind}, cannot be read")]
+    Record { id: u32, kind: u32 },
+    #[error("{0}: not a path such as `sk_buff.len`")]
+    Path(String),
+    #[error("the kernel's BTF has no struct {0}")]
     NoStruct(String),
-    #[error("the kernel's BTF has several structs {0}")]
-    Ambiguous(String),
-    #[error("no field {0} in the kernel's BTF")]
-    NoField(String),
+    /// `within` is the struct that was searched, anonymous members included.
+    #[error("{path}: no member {member} in {within} of this kernel's BTF")]
+    NoMember { path: String, member: String, within: String },
+    /// A path is inside one object.
+    #[error("{path}: {member} is not a struct or union (pointers are not followed)")]
+    NotAStruct { path: String, member: String },
+    /// It has a [`Btf::bit_offset`] but no offset in bytes.
     #[error("{0} is a bit-field")]
     Bitfield(String),
+    #[error("the kernel's BTF has several structs with {0}, and they differ")]
+    Ambiguous(String),
+    #[error("{0}: its type has no size")]
+    NoSize(String),
+    #[error("this kernel's BTF has none of {0}")]
+    NoneOf(String),
 }
 
-/// Parsed BTF.
+/// Parsed BTF of a kernel, or of a module on top of its kernel's.
 #[derive(Debug)]
 pub struct Btf {
-    /// By type id, minus one: id 0 is void.
-    types: Vec<Type>,
-    /// Structs and unions, enums, by name.
-    structs: HashMap<String, Vec<u32>>,
-    enums: HashMap<String, u32>,
+    bytes: Vec<u8>,
+    /// Where each type's record begins in `bytes`.
+    records: Vec<u32>,
+    strings: Range<usize>,
+    /// Hash of the name and id of each type that is asked for by name, in the order of the hashes. What has the
+    /// hash need not have the name.
+    names: Vec<(u64, u32)>,
+    base: Option<Arc<Self>>,
 }
-
-#[derive(Debug)]
-enum Type {
-    /// Members of a struct or union.
-    Struct {
-        members: Vec<Member>,
-    },
-    Enum {
-        values: Vec<(String, i64)>,
-    },
-    /// Typedef, const, volatile, restrict or type tag of another type.
-    Alias {
-        of: u32,
-    },
-    /// What no path leads through.
-    Other,
-}
-
-#[derive(Debug)]
-struct Member {
-    /// Empty for an anonymous struct or union.
-    name: String,
-    of: u32,
-    /// Offset from the start of the struct.
-    bits: u32,
-    is_bitfield: bool,
-}
-
-const KIND_STRUCT: u32 = 4;
-const KIND_UNION: u32 = 5;
-const KIND_ENUM: u32 = 6;
-const KIND_ENUM64: u32 = 19;
 
 impl Btf {
-    /// Reads BTF from a file such as `/sys/kernel/btf/vmlinux`.
+    /// Reads a kernel's BTF: `/sys/kernel/btf/vmlinux`.
     ///
     /// # Errors
-    /// If it cannot be read or is not BTF.
+    /// If the file cannot be read, or as [`Btf::from_bytes`].
     pub fn load(path: &Path) -> Result<Self, BtfError> {
-        let bytes =
-            fs::read(path).map_err(|error| BtfError::Read { path: path.display().to_string(), error })?;
-        Self::from_bytes(&bytes)
+        Self::parse(read(path)?, None)
     }
 
-    /// Parses BTF.
+    /// Reads a module's BTF on top of its kernel's: `/sys/kernel/btf/nf_conntrack`. Questions are answered from
+    /// both.
     ///
     /// # Errors
-    /// If it is not BTF of this machine's byte order, or ends early.
+    /// If the file cannot be read, or as [`Btf::from_bytes`].
+    pub fn load_module(base: &Arc<Self>, path: &Path) -> Result<Self, BtfError> {
+        Self::parse(read(path)?, Some(Arc::clone(base)))
+    }
+
+    /// Parses a kernel's BTF.
+    ///
+    /// # Errors
+    /// If the bytes are not BTF version 1 in this machine's byte order, or are damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BtfError> {
-        const MAGIC: u16 = 0xeb9f;
-        let mut header = Reader { bytes, at: 0 };
-        if header.u16()? != MAGIC {
-            return Err(BtfError::Format(0));
-        }
-        header.u16()?; // version and flags
-        let header_length = header.u32()? as usize;
-        let [type_offset, type_length, string_offset, string_length] =
-            [header.u32()?, header.u32()?, header.u32()?, header.u32()?];
-        let section = |offset: u32, length: u32| {
-            let start = header_length.saturating_add(offset as usize);
-            bytes.get(start..start.saturating_add(length as usize)).ok_or(BtfError::Format(start))
-        };
-        let strings = section(string_offset, string_length)?;
-        let mut reader = Reader { bytes: section(type_offset, type_length)?, at: 0 };
-        let mut btf = Self { types: Vec::new(), structs: HashMap::new(), enums: HashMap::new() };
-        while reader.at < reader.bytes.len() {
-            btf.read_type(&mut reader, strings)?;
-        }
+        Self::parse(bytes.to_vec(), None)
+    }
+
+    fn parse(bytes: Vec<u8>, base: Option<Arc<Self>>) -> Result<Self, BtfError> {
+        let format::Sections { types, strings } = format::sections(&bytes)?;
+        let first = base.as_deref().map_or(1, Self::end_id);
+        let records = format::records(&bytes, types, first)?;
+        let mut btf = Self { bytes, records, strings, names: Vec::new(), base };
+        btf.names = btf.index();
         Ok(btf)
     }
 
-    fn read_type(&mut self, reader: &mut Reader<'_>, strings: &[u8]) -> Result<(), BtfError> {
-        const FORWARD: u32 = 7;
-        let name = string(strings, reader.u32()?);
-        let info = reader.u32()?;
-        let size_or_type = reader.u32()?;
-        let (count, kind, flag) = (info & 0xffff, info >> 24 & 0x1f, info >> 31 == 1);
-        let id = u32::try_from(self.types.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let parsed = match kind {
-            KIND_STRUCT | KIND_UNION => {
-                self.structs.entry(name).or_default().push(id);
-                let members = (0..count).map(|_| member(reader, strings, flag)).collect::<Result<_, _>>()?;
-                Type::Struct { members }
+    fn index(&self) -> Vec<(u64, u32)> {
+        let own = (self.first_id()..self.end_id()).filter_map(|id| Some((id, self.get(id)?)));
+        let named = own.filter(|(_, found)| found.kind.is_asked_by_name() && found.name != 0);
+        let mut names = named.map(|(id, found)| (hash(self.name(found.name)), id)).collect::<Vec<_>>();
+        names.sort_unstable();
+        names
+    }
+
+    /// The id behind the last type.
+    fn end_id(&self) -> u32 {
+        // The count is bounded by MAX_SIZE / 12 and so is the base's: no sum of them comes near u32::MAX.
+        self.first_id().saturating_add(u32::try_from(self.records.len()).unwrap_or(u32::MAX))
+    }
+
+    fn first_id(&self) -> u32 {
+        self.base.as_deref().map_or(1, Self::end_id)
+    }
+
+    /// The offset behind the last string.
+    fn end_string(&self) -> usize {
+        self.first_string().saturating_add(self.strings.len())
+    }
+
+    fn first_string(&self) -> usize {
+        self.base.as_deref().map_or(0, Self::end_string)
+    }
+
+    /// The type with this id; none for `void` and ids that do not exist.
+    fn get(&self, id: u32) -> Option<Type<'_>> {
+        match id.checked_sub(self.first_id()) {
+            Some(index) => {
+                let start = *self.records.get(usize::try_from(index).ok()?)?;
+                Type::read(self.bytes.get(usize::try_from(start).ok()?..)?)
             }
-            KIND_ENUM | KIND_ENUM64 => {
-                self.enums.entry(name).or_insert(id);
-                let values = (0..count)
-                    .map(|_| enumerator(reader, strings, kind == KIND_ENUM64, flag))
-                    .collect::<Result<_, _>>()?;
-                Type::Enum { values }
+            None => self.base.as_deref()?.get(id),
+        }
+    }
+
+    /// All types of these kinds, the base's first.
+    fn of_kinds(&self, kinds: &[Kind]) -> impl Iterator<Item = Type<'_>> {
+        (1..self.end_id()).filter_map(|id| self.get(id)).filter(move |found| kinds.contains(&found.kind))
+    }
+
+    /// All types of these kinds with this name, the base's first.
+    fn named(&self, kinds: &[Kind], name: &str) -> Vec<(u32, Type<'_>)> {
+        let mut all = self.base.as_deref().map_or_else(Vec::new, |base| base.named(kinds, name));
+        let hash = hash(name.as_bytes());
+        let start = self.names.partition_point(|(other, _)| *other < hash);
+        let candidates = self.names.iter().skip(start).take_while(|(other, _)| *other == hash);
+        all.extend(
+            candidates
+                .filter_map(|(_, id)| Some((*id, self.get(*id)?)))
+                .filter(|(_, found)| kinds.contains(&found.kind) && self.is_name(found.name, name)),
+        );
+        all
+    }
+
+    /// The type behind typedefs, qualifiers and tags.
+    fn resolve(&self, id: u32) -> Option<(u32, Type<'_>)> {
+        let mut id = id;
+        for _ in 0..MAX_CHAIN {
+            let found = self.get(id)?;
+            if !found.kind.is_alias() {
+                return Some((id, found));
             }
-            // typedef, volatile, const, restrict, type tag
-            8..=11 | 18 => Type::Alias { of: size_or_type },
-            // int, variable, declaration tag: one word; array: three; prototype, section: per parameter.
-            1 | 14 | 17 => reader.skip(4)?,
-            3 => reader.skip(12)?,
-            13 => reader.skip(8 * count as usize)?,
-            15 => reader.skip(12 * count as usize)?,
-            // pointer, function, float
-            2 | 12 | 16 | FORWARD => Type::Other,
-            _ => return Err(BtfError::Format(reader.at)),
+            id = found.word;
+        }
+        None
+    }
+
+    /// The string at `offset`; empty if there is none.
+    fn name(&self, offset: u32) -> &[u8] {
+        let own = (offset as usize).checked_sub(self.first_string());
+        let strings = match (own, self.base.as_deref()) {
+            (Some(own), _) => self.bytes.get(self.strings.clone()).and_then(|all| all.get(own..)),
+            (None, Some(base)) => return base.name(offset),
+            (None, None) => None,
         };
-        self.types.push(parsed);
-        Ok(())
+        CStr::from_bytes_until_nul(strings.unwrap_or_default()).map_or(&[], CStr::to_bytes)
     }
 
-    /// Byte offset of a field inside a struct: `sock.__sk_common.skc_net.net`. Anonymous structs and unions on
-    /// the way need no mention; pointers are not followed.
-    ///
-    /// # Errors
-    /// If struct or field do not exist, the struct's name is not unique where it matters, or the field is a
-    /// bit-field.
-    pub fn offset(&self, path: &str) -> Result<u32, BtfError> {
-        let (name, fields) = path.split_once('.').ok_or_else(|| BtfError::NoField(path.to_owned()))?;
-        let candidates = self.structs.get(name).ok_or_else(|| BtfError::NoStruct(name.to_owned()))?;
-        let mut found = candidates.iter().filter_map(|id| self.walk(*id, fields)).collect::<Vec<_>>();
-        found.dedup();
-        match found[..] {
-            [] => Err(BtfError::NoField(path.to_owned())),
-            [(_, true)] => Err(BtfError::Bitfield(path.to_owned())),
-            [(bits, false)] => Ok(bits / 8),
-            _ => Err(BtfError::Ambiguous(name.to_owned())),
-        }
+    fn is_name(&self, offset: u32, name: &str) -> bool {
+        self.name(offset) == name.as_bytes()
     }
 
-    /// Bit offset of `fields` in the struct `id`, and whether it is a bit-field.
-    fn walk(&self, id: u32, fields: &str) -> Option<(u32, bool)> {
-        let mut id = id;
-        let mut bits = 0u32;
-        let mut is_bitfield = false;
-        for field in fields.split('.') {
-            let (of, offset, bitfield) = self.member(id, field, MAX_DEPTH)?;
-            id = of;
-            bits = bits.checked_add(offset)?;
-            is_bitfield = bitfield;
-        }
-        Some((bits, is_bitfield))
-    }
-
-    /// Type, bit offset and bit-field flag of the member `field` of struct `id`, through anonymous members.
-    fn member(&self, id: u32, field: &str, depth: u32) -> Option<(u32, u32, bool)> {
-        let depth = depth.checked_sub(1)?;
-        let Type::Struct { members } = self.resolve(id)? else { return None };
-        for member in members {
-            if member.name == field {
-                return Some((member.of, member.bits, member.is_bitfield));
-            }
-            if member.name.is_empty()
-                && let Some((of, bits, is_bitfield)) = self.member(member.of, field, depth)
-            {
-                return Some((of, member.bits.checked_add(bits)?, is_bitfield));
-            }
-        }
-        None
-    }
-
-    /// The type behind aliases.
-    fn resolve(&self, id: u32) -> Option<&Type> {
-        let mut id = id;
-        for _ in 0..MAX_DEPTH {
-            match self.types.get(id.checked_sub(1)? as usize)? {
-                Type::Alias { of } => id = *of,
-                found => return Some(found),
-            }
-        }
-        None
-    }
-
-    /// Value of an enumerator: `enum_value("cgroup_subsys_id", "memory_cgrp_id")`.
-    pub fn enum_value(&self, name: &str, enumerator: &str) -> Option<i64> {
-        self.enum_values(name).iter().find(|(name, _)| name == enumerator).map(|(_, value)| *value)
-    }
-
-    /// All enumerators of an enum with their values; none if there is no such enum.
-    pub fn enum_values(&self, name: &str) -> &[(String, i64)] {
-        match self.enums.get(name).and_then(|id| self.resolve(*id)) {
-            Some(Type::Enum { values }) => values,
-            _ => &[],
-        }
+    /// The string at `offset`; empty if there is none.
+    fn string(&self, offset: u32) -> String {
+        String::from_utf8_lossy(self.name(offset)).into_owned()
     }
 }
 
-fn member(reader: &mut Reader<'_>, strings: &[u8], kind_flag: bool) -> Result<Member, BtfError> {
-    let (name, of, offset) = (string(strings, reader.u32()?), reader.u32()?, reader.u32()?);
-    // With the kind flag the upper 8 bits are the width of a bit-field, 0 for a plain member.
-    let (bits, width) = if kind_flag { (offset & 0x00ff_ffff, offset >> 24) } else { (offset, 0) };
-    Ok(Member { name, of, bits, is_bitfield: width != 0 || bits % 8 != 0 })
+fn hash(name: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(name);
+    hasher.finish()
 }
 
-fn enumerator(
-    reader: &mut Reader<'_>,
-    strings: &[u8],
-    wide: bool,
-    signed: bool,
-) -> Result<(String, i64), BtfError> {
-    let name = string(strings, reader.u32()?);
-    let low = reader.u32()?;
-    let value = match (wide, signed) {
-        (true, _) => (u64::from(reader.u32()?) << 32 | u64::from(low)) as i64,
-        (false, true) => i64::from(low as i32),
-        (false, false) => i64::from(low),
-    };
-    Ok((name, value))
+fn read(path: &Path) -> Result<Vec<u8>, BtfError> {
+    let failed = |source| BtfError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    // One byte more tells a file of just the limit from a larger one.
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_SIZE {
+        return Err(BtfError::TooLarge(path.to_owned()));
+    }
+    Ok(bytes)
 }
 
-/// The NUL-terminated string at `offset`; empty if there is none.
-fn string(strings: &[u8], offset: u32) -> String {
-    let rest = strings.get(offset as usize..).unwrap_or_default();
-    let end = rest.iter().position(|byte| *byte == 0).unwrap_or(0);
-    String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).into_owned()
-}
-
-/// Words of a section, one after the other.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Reader<'_> {
-    fn u16(&mut self) -> Result<u16, BtfError> {
-        self.take().map(u16::from_ne_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, BtfError> {
-        self.take().map(u32::from_ne_bytes)
-    }
-
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], BtfError> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let word = rest.first_chunk::<N>().ok_or(BtfError::Format(self.at))?;
-        self.at += N;
-        Ok(*word)
-    }
-
-    fn skip(&mut self, bytes: usize) -> Result<Type, BtfError> {
-        let next = self.at.saturating_add(bytes);
-        if next > self.bytes.len() {
-            return Err(BtfError::Format(self.at));
-        }
-        self.at = next;
-        Ok(Type::Other)
-    }
+/// What all of them say; none if there are none, or if they differ.
+fn unanimous<T: PartialEq>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    let first = items.next()?;
+    items.all(|item| item == first).then_some(first)
 }

@@ -1,8 +1,9 @@
 //! The end-to-end suite: a Kubernetes-shaped node with real DNS traffic in it, and what dnstrace must say of it.
 //!
-//! [`lab`] builds the node, [`check`] examines it, [`suite`] runs dnstrace in it; [`serve`] is the DNS server that misbehaves on request.
+//! [`lab`] builds the node, [`check`] examines it, [`suite`] runs dnstrace in it, [`demo`] shows it; [`serve`] is the DNS server that misbehaves on request.
 
 pub mod check;
+pub mod demo;
 pub mod lab;
 pub mod serve;
 pub mod suite;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use dnstrace_tests::{
     check::{self, CheckArgs},
+    demo,
     lab::{
         by_hand::{self, ClientsArgs, ExecArgs, LabArgs},
         enter::{self, EnterArgs, PauseArgs},
@@ -28,6 +29,8 @@ enum Command {
     Exec(ExecArgs),
     Check(CheckArgs),
     Clients(ClientsArgs),
+    /// Shows a visitor what dnstrace does
+    Demo,
     Suite(SuiteArgs),
     Serve(ServeArgs),
     #[command(hide = true)]
@@ -42,6 +45,7 @@ fn main() -> Result<ExitCode> {
         Command::Exec(args) => match by_hand::exec(args)? {},
         Command::Check(args) => check::check(&args)?,
         Command::Clients(args) => by_hand::clients(&args)?,
+        Command::Demo => demo::demo()?,
         Command::Suite(args) => return suite::suite(&args),
         Command::Serve(args) => serve::serve(&args)?,
         Command::Enter(args) => match enter::enter(&args)? {},

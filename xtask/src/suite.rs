@@ -90,7 +90,7 @@ fn counted(command: &mut Command) -> Result<(bool, Tally)> {
 }
 
 fn vm_suite(workspace: &Workspace, kernel: Kernel, args: &TestArgs) -> Result<Tally> {
-    let mut script = "e2e --suite full".to_owned();
+    let mut script = "e2e suite".to_owned();
     if let Some(filter) = &args.only {
         script.push_str(&format!(" --only {}", shlex::try_quote(filter)?));
     }

@@ -28,9 +28,10 @@ pub enum Command {
     ///
     /// The VM sees this machine's own file system (read-only below, writes go to memory and are lost), so every
     /// program of the machine is at hand, and beside them the ones that dnstrace's tests use: iptables, nft, ipvsadm,
-    /// conntrack, containerd, unbound, bind9, dnsmasq, dig, dnsperf, tcpdump, tshark. It has no network device.
-    /// Files left in /share are found in .cache/vm/share afterwards. Two VMs never run at the same time: the
-    /// second one waits.
+    /// conntrack, containerd, unbound, bind9, dnsmasq, dig, dnsperf, tcpdump, tshark, and e2e, which builds a small
+    /// node with pods around a command (e2e lab -- COMMAND). There is no network device. Standard input is empty.
+    /// Files left in /share are found in .cache/vm/share afterwards. Two VMs never run at the same time: the second
+    /// one waits.
     ///
     /// The exit code is the command's own, or 125 if the VM failed: it died, stalled, gave no verdict, or its
     /// kernel complained (panic, oops, BUG, WARNING, lockup, RCU stall).
@@ -50,6 +51,7 @@ const VM_EXAMPLES: &str = "\
 Examples:
   cargo xtask vm -- uname -a
   cargo xtask vm --kernel 5.10 -- 'dnstrace --version; ip -br address'
+  cargo xtask vm -- e2e lab -- dnstrace -A --duration 5s
   cargo xtask vm --cgroup v1 --memory 4G -- ./reproduce.sh
 
 One argument is a shell script; several are a command and its arguments, taken as they are.";
@@ -64,7 +66,7 @@ pub struct VmArgs {
     /// Give up after this many seconds
     #[arg(long, default_value = "600", value_name = "SECONDS", value_parser = parse_seconds)]
     pub timeout: Duration,
-    /// Do not build dnstrace first: use the last release build, if there is one
+    /// Do not build first: take what the last release build left
     #[arg(long)]
     pub no_build: bool,
     /// What to run in the VM, as root
@@ -89,7 +91,7 @@ pub struct MachineArgs {
 /// Which control group hierarchy the VM mounts on /sys/fs/cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Cgroup {
-    /// A directory for each controller, as container hosts had before 2021; cgroup2 on /sys/fs/cgroup/unified
+    /// A directory for each controller (from 6.12 on without memory and cpuset: Debian left them out)
     V1,
     /// The unified tree
     V2,

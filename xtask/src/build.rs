@@ -4,21 +4,45 @@ use std::{env, path::PathBuf, process::Command};
 
 use anyhow::{Result, ensure};
 
-use crate::{process, setup, workspace::Workspace};
+use crate::{
+    packages,
+    process::{self, say, shown},
+    setup,
+    workspace::Workspace,
+};
+
+const DNSTRACE: &str = "dnstrace";
+const E2E: &str = "e2e";
 
 /// Builds dnstrace with its eBPF programs for release, and returns the program.
 pub fn dnstrace(workspace: &Workspace) -> Result<PathBuf> {
-    release(workspace, "dnstrace", "dnstrace")
+    release(workspace, "dnstrace", DNSTRACE)
 }
 
-/// Builds the end-to-end suite for release, and returns the program.
-pub fn e2e(workspace: &Workspace) -> Result<PathBuf> {
-    release(workspace, "dnstrace-tests", "e2e")
+/// Builds what a VM has on its PATH: dnstrace, the lab `e2e`, and the clients that the lab's pods run.
+pub fn vm_programs(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    dnstrace(workspace)?;
+    release(workspace, "dnstrace-tests", E2E)?;
+    built_vm_programs(workspace)
+}
+
+/// As [`vm_programs`], without building again what is there.
+pub fn built_vm_programs(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let e2e = workspace.release(E2E);
+    let mut programs = vec![workspace.release(DNSTRACE), e2e.clone()];
+    // Under emulation the compiler would take half a minute.
+    let mut clients = Command::new(e2e);
+    clients.arg("clients").arg("--musl-in").arg(packages::fetch_guest_root(workspace)?);
+    programs.extend(process::output(&mut clients)?.lines().map(PathBuf::from));
+    Ok(programs)
 }
 
 fn release(workspace: &Workspace, package: &str, program: &str) -> Result<PathBuf> {
     setup::rust_tools(workspace)?;
-    process::run(cargo(workspace).args(["build", "--quiet", "--release", "--package", package]))?;
+    let mut build = cargo(workspace);
+    build.args(["build", "--quiet", "--release", "--package", package]);
+    say(shown(&build));
+    process::run(&mut build)?;
     let program = workspace.release(program);
     ensure!(program.exists(), "the build left no {}", program.display());
     Ok(program)
@@ -27,8 +51,9 @@ fn release(workspace: &Workspace, package: &str, program: &str) -> Result<PathBu
 /// Checks formatting and lints, on the machine's code and on the eBPF programs.
 pub fn lint(workspace: &Workspace) -> Result<()> {
     setup::rust_tools(workspace)?;
-    for step in lint_steps(workspace) {
-        process::run(&mut { step })?;
+    for mut step in lint_steps(workspace) {
+        say(shown(&step));
+        process::run(&mut step)?;
     }
     Ok(())
 }
@@ -47,9 +72,9 @@ pub fn lint_steps(workspace: &Workspace) -> Vec<Command> {
     vec![format, host, ebpf]
 }
 
-/// The cargo that runs this program, in the repository.
+/// Cargo, with the toolchain that the repository pins.
 pub fn cargo(workspace: &Workspace) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new("cargo");
     command.current_dir(workspace.root());
     command
 }

@@ -80,6 +80,7 @@ impl UnpackedKernel {
     /// The newest kernel of the series, fetched if none is there yet.
     pub fn fetch(workspace: &Workspace, host: &HostPrograms, kernel: Kernel) -> Result<Self> {
         let directory = directory_of(workspace, kernel);
+        let _lock = workspace.lock_setup()?;
         if !is_fetched(workspace, kernel) {
             fetch(workspace, host, kernel, &directory)?;
         }

@@ -18,7 +18,6 @@ use clap::{Parser as _, ValueEnum as _};
 
 use self::{
     args::{Cli, Command, SetupArgs, VmArgs},
-    build::dnstrace,
     kernel::Kernel,
     process::say,
     vm::{Failure, VmSpec},
@@ -60,15 +59,13 @@ fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn vm(workspace: &Workspace, args: VmArgs) -> Result<ExitCode> {
-    let program = if args.no_build { workspace.release("dnstrace") } else { dnstrace(workspace)? };
+    let programs =
+        if args.no_build { build::built_vm_programs(workspace) } else { build::vm_programs(workspace) };
     let spec = VmSpec {
         kernel: args.kernel,
         machine: args.machine,
         timeout: args.timeout,
-        programs: [program, workspace.release("e2e")]
-            .into_iter()
-            .filter(|program| program.exists())
-            .collect(),
+        programs: programs?,
         script: script(args.command)?,
     };
     let finished = vm::run(workspace, &spec, io::stdout(), io::stderr())?;

@@ -65,6 +65,7 @@ pub struct HostPrograms {
 impl HostPrograms {
     /// Fetches them if they are not there yet.
     pub fn fetch(workspace: &Workspace) -> Result<Self> {
+        let _lock = workspace.lock_setup()?;
         let root = workspace.cache("host");
         fetch(workspace, &root, HOST_PACKAGES)?;
         Ok(Self { root })
@@ -95,6 +96,7 @@ impl HostPrograms {
 
 /// Fetches the VM's own programs if they are not there yet, and returns the tree to lay over the machine's.
 pub fn fetch_guest_root(workspace: &Workspace) -> Result<PathBuf> {
+    let _lock = workspace.lock_setup()?;
     let root = workspace.cache("root");
     fetch(workspace, &root, GUEST_PACKAGES)?;
     link_iptables(&root)?;

@@ -17,7 +17,7 @@ const BPF_LINKER_VERSION: &str = "0.10.4";
 
 /// Fetches the missing ones of rust-src, rustfmt, clippy and bpf-linker.
 pub fn rust_tools(workspace: &Workspace) -> Result<()> {
-    let _lock = workspace.lock("setup", "another xtask that fetches")?;
+    let _lock = workspace.lock_setup()?;
     rustup_components(workspace)?;
     bpf_linker(workspace)
 }

@@ -109,7 +109,7 @@ fn e2e_spec(workspace: &Workspace, kernel: Kernel, script: String, timeout: Dura
         kernel,
         machine: MachineArgs { cpus, memory: memory.to_owned(), cgroup: Cgroup::V2 },
         timeout,
-        programs: vec![build::dnstrace(workspace)?, build::e2e(workspace)?],
+        programs: build::vm_programs(workspace)?,
         script,
     })
 }

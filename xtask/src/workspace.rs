@@ -41,8 +41,18 @@ impl Workspace {
         self.target.join("release").join(program)
     }
 
-    /// Waits until no other xtask holds the lock `name`, then holds it until the returned file is dropped.
-    pub fn lock(&self, name: &str, waiting_for: &str) -> Result<File> {
+    /// Keeps other xtasks from fetching at the same time, until the file is dropped.
+    pub fn lock_setup(&self) -> Result<File> {
+        self.lock("setup", "another xtask that fetches")
+    }
+
+    /// Keeps other xtasks from running a VM at the same time, until the file is dropped: they would disturb each
+    /// other's clocks, and they share `.cache/vm`.
+    pub fn lock_vm(&self) -> Result<File> {
+        self.lock("vm", "another VM to end")
+    }
+
+    fn lock(&self, name: &str, waiting_for: &str) -> Result<File> {
         let path = self.cache(format!("{name}.lock"));
         fs::create_dir_all(self.cache(""))?;
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;

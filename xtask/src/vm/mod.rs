@@ -62,7 +62,7 @@ pub fn run(
     stderr: impl Write + Send + 'static,
 ) -> Result<Finished> {
     let prepared = prepare(workspace, spec.kernel)?;
-    let _lock = workspace.lock("vm", "another VM to end")?;
+    let _lock = workspace.lock_vm()?;
     let files = RunFiles::create(workspace, &spec.programs)?;
     write_initramfs(workspace, spec, &prepared, &files)?;
 
@@ -138,7 +138,6 @@ struct Prepared {
 }
 
 fn prepare(workspace: &Workspace, kernel: Kernel) -> Result<Prepared> {
-    let _lock = workspace.lock("setup", "another xtask that fetches")?;
     let host = HostPrograms::fetch(workspace)?;
     let guest_root = packages::fetch_guest_root(workspace)?;
     let kernel = UnpackedKernel::fetch(workspace, &host, kernel)?;

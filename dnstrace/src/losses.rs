@@ -15,6 +15,8 @@ pub struct Losses {
     pub queries_evicted: u64,
     /// Ended queries forgotten early: a late answer to one is shown as an answer without a query.
     pub queries_forgotten: u64,
+    /// Names of cgroups, pods and containers forgotten for want of room; they are looked up again.
+    pub owners_forgotten: u64,
 }
 
 /// Losses of one hook.
@@ -49,6 +51,7 @@ impl Losses {
         let rest = [
             (self.undecoded_records, "records that dnstrace could not decode (please report)"),
             (self.out_of_order, "events out of order: their queries may be told wrongly"),
+            (self.owners_forgotten, "names of cgroups, pods or containers forgotten: too many"),
             (self.queries_evicted, "queries given up: too many under way"),
             (
                 self.queries_forgotten,
@@ -78,9 +81,10 @@ mod tests {
             out_of_order: 2,
             queries_evicted: 4,
             queries_forgotten: 5,
+            owners_forgotten: 6,
         };
         let text = losses.text();
-        assert_eq!(text.lines().count(), 6);
+        assert_eq!(text.lines().count(), 7);
         assert!(text.starts_with("LOST: 3 events of ip_send_skb (ring full"), "{text}");
     }
 }

@@ -39,7 +39,11 @@ impl Pipeline {
 
     fn is_wanted(&self, owner: &Owner) -> bool {
         let Some(wanted) = &self.namespace else { return true };
-        owner.pod.as_ref().and_then(|pod| pod.namespace.as_deref()) == Some(wanted)
+        // A pod whose name is not known yet may be of the namespace: shown rather than missed.
+        owner
+            .pod
+            .as_ref()
+            .is_some_and(|pod| pod.namespace.as_deref().is_none_or(|namespace| namespace == wanted))
     }
 
     /// Event time has come to `now`.
@@ -54,6 +58,11 @@ impl Pipeline {
         let mut out = Vec::new();
         self.tracker.finish(now, &mut out);
         out
+    }
+
+    /// Cgroups, pods and containers that were forgotten for want of room.
+    pub fn owners_forgotten(&self) -> u64 {
+        self.identifier.forgotten()
     }
 
     /// What the tracker gave up for want of room.

@@ -50,6 +50,7 @@ pub async fn run(args: &Args) -> Result<()> {
         cgroups: target.cgroups.iter().copied().collect(),
         netns: target.netns.iter().copied().collect(),
         ring_bytes: args.ring,
+        verbose: args.verbose,
     };
     let mut ends = Ends::new(args)?;
     let (capture, ring) = Capture::start(&request)?;
@@ -131,6 +132,7 @@ impl Trace {
             out_of_order,
             queries_evicted: totals.evicted,
             queries_forgotten: totals.forgotten,
+            owners_forgotten: self.pipeline.owners_forgotten(),
         })
     }
 }

@@ -25,7 +25,7 @@ static CGROUP: PerCpuArray<Record<CgroupEvent>> = PerCpuArray::with_max_entries(
 /// include/trace/events/cgroup.h, 5.10 to 7.2. The path is relative to the root of the hierarchy.
 #[raw_tracepoint(tracepoint = "cgroup_mkdir")]
 pub fn cgroup_mkdir(ctx: RawTracePointContext) -> i32 {
-    count(Hook::CgroupMkdir, try_mkdir(&ctx)) as i32
+    count(&ctx, Hook::CgroupMkdir, try_mkdir(&ctx)) as i32
 }
 
 #[inline(always)]

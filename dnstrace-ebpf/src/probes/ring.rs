@@ -3,6 +3,7 @@
 use core::mem::size_of;
 
 use aya_ebpf::{
+    EbpfContext,
     helpers::{
         bpf_get_smp_processor_id, bpf_ktime_get_ns,
         generated::{bpf_probe_read_kernel, bpf_ringbuf_output},
@@ -10,6 +11,7 @@ use aya_ebpf::{
     macros::map,
     maps::{PerCpuArray, RingBuf},
 };
+use aya_log_ebpf::warn;
 use dnstrace_ebpf::{
     config::{Counters, HOOKS, Hook},
     wire::{EventHeader, MAX_PAYLOAD},
@@ -90,9 +92,12 @@ pub fn header(kind: u16, hook: Hook) -> EventHeader {
 
 /// Counts how a hook ended.
 #[inline(always)]
-pub fn count(hook: Hook, result: Result<(), Skip>) -> u32 {
+pub fn count(ctx: &impl EbpfContext, hook: Hook, result: Result<(), Skip>) -> u32 {
     if result == Err(Skip::NotOurs) {
         return 0;
+    }
+    if result == Err(Skip::Unreadable) {
+        warn!(ctx, "hook {}: kernel memory could not be read", hook as u32);
     }
     if let Some(counters) = COUNTERS.get_ptr_mut(hook as u32) {
         // SAFETY: this CPU's own slot; eBPF programs of one hook do not interrupt each other on a CPU.

@@ -27,19 +27,19 @@ static MESSAGE: PerCpuArray<Record<MessageEvent>> = PerCpuArray::with_max_entrie
 /// `int ip_send_skb(struct net *net, struct sk_buff *skb)`, net/ipv4/ip_output.c, 5.10 to 7.2.
 #[kprobe]
 pub fn ip_send_skb(ctx: ProbeContext) -> u32 {
-    count(Hook::IpSendSkb, try_send(ctx.arg(1), Hook::IpSendSkb))
+    count(&ctx, Hook::IpSendSkb, try_send(ctx.arg(1), Hook::IpSendSkb))
 }
 
 /// `int ip6_send_skb(struct sk_buff *skb)`, net/ipv6/ip6_output.c, 5.10 to 7.2.
 #[kprobe]
 pub fn ip6_send_skb(ctx: ProbeContext) -> u32 {
-    count(Hook::Ip6SendSkb, try_send(ctx.arg(0), Hook::Ip6SendSkb))
+    count(&ctx, Hook::Ip6SendSkb, try_send(ctx.arg(0), Hook::Ip6SendSkb))
 }
 
 /// `void skb_consume_udp(struct sock *sk, struct sk_buff *skb, int len)`, net/ipv4/udp.c, 5.10 to 7.2.
 #[kprobe]
 pub fn skb_consume_udp(ctx: ProbeContext) -> u32 {
-    count(Hook::SkbConsumeUdp, try_consume(&ctx))
+    count(&ctx, Hook::SkbConsumeUdp, try_consume(&ctx))
 }
 
 #[inline(always)]

@@ -12,7 +12,9 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{
     btf::{Btf, BtfError},
+    diagnostics::{self, Diagnostics},
     hooks::{Kind, Row, TABLE},
+    kallsyms::Symbols,
     offsets,
     preflight::VMLINUX_BTF,
     ring::Ring,
@@ -34,6 +36,8 @@ pub struct Request {
     pub netns: Vec<u32>,
     /// Size of the ring in bytes: a power of two, a multiple of the page size.
     pub ring_bytes: u32,
+    /// The programs' own messages are wanted.
+    pub verbose: bool,
 }
 
 /// A hook that could not be attached, and why.
@@ -60,15 +64,17 @@ pub enum CaptureError {
     Attach { function: &'static str, why: String, lost: &'static str },
     #[error("eBPF map {name}: {error}")]
     Map { name: &'static str, error: MapError },
+    #[error("the eBPF programs' messages cannot be read: {0}")]
+    Diagnostics(#[from] aya_log::Error),
     #[error("cannot wait for the ring: {0}")]
     Ring(io::Error),
 }
 
 /// The attached programs. Dropping it detaches them all; a killed process leaves nothing behind either.
-#[derive(Debug)]
 pub struct Capture {
     /// Holds programs, links and maps.
     ebpf: Ebpf,
+    diagnostics: Option<Diagnostics>,
     missing: Vec<Missing>,
 }
 
@@ -87,11 +93,12 @@ impl Capture {
         if request.cgroup_v1 {
             config.memory_cgrp_id = offsets::memory_controller(&btf);
         }
-        let mut ebpf = load(&offsets, &config, request.ring_bytes)?;
+        let mut ebpf = load(&offsets, &config, request)?;
         fill(&mut ebpf, "TARGET_CGROUPS", &request.cgroups)?;
         fill(&mut ebpf, "TARGET_NETNS", &request.netns)?;
         let ring = Ring::open(ebpf.take_map("EVENTS").ok_or(CaptureError::Object("map EVENTS"))?)?;
-        let mut capture = Self { ebpf, missing: Vec::new() };
+        let diagnostics = if request.verbose { Some(Diagnostics::open(&mut ebpf)?) } else { None };
+        let mut capture = Self { ebpf, diagnostics, missing: Vec::new() };
         capture.attach_all()?;
         Ok((capture, ring))
     }
@@ -132,9 +139,21 @@ impl Capture {
         fill(&mut self.ebpf, "TARGET_CGROUPS", &[cgroup])
     }
 
+    /// Passes the programs' own messages on to stderr.
+    pub fn flush_diagnostics(&mut self) {
+        if let Some(diagnostics) = &mut self.diagnostics {
+            diagnostics.flush();
+        }
+    }
+
     fn attach_all(&mut self) -> Result<(), CaptureError> {
+        let functions = TABLE.map(|row| row.target);
+        // Without the list the kernel itself says what it does not have, less clearly.
+        let symbols = Symbols::load(Path::new("/proc/kallsyms"), &functions).ok();
         for row in TABLE {
-            if let Err(why) = attach_one(&mut self.ebpf, &row) {
+            let attached =
+                check_symbol(symbols.as_ref(), &row).and_then(|()| attach_one(&mut self.ebpf, &row));
+            if let Err(why) = attached {
                 if row.mandatory {
                     return Err(CaptureError::Attach { function: row.target, why, lost: row.lost_without });
                 }
@@ -145,11 +164,12 @@ impl Capture {
     }
 }
 
-fn load(offsets: &Offsets, config: &Config, ring_bytes: u32) -> Result<Ebpf, CaptureError> {
+fn load(offsets: &Offsets, config: &Config, request: &Request) -> Result<Ebpf, CaptureError> {
     Ok(EbpfLoader::new()
         .override_global("OFFSETS", offsets.as_bytes(), true)
         .override_global("CONFIG", config.as_bytes(), true)
-        .map_max_entries("EVENTS", ring_bytes)
+        .override_global(aya_log::LEVEL, &diagnostics::level(request.verbose), true)
+        .map_max_entries("EVENTS", request.ring_bytes)
         .load(OBJECT)?)
 }
 
@@ -162,6 +182,18 @@ fn fill<K: Pod>(ebpf: &mut Ebpf, name: &'static str, keys: &[K]) -> Result<(), C
         map.insert(key, 1, 0).map_err(error)?;
     }
     Ok(())
+}
+
+/// Whether the kernel has exactly one function of the name: before 6.6 it takes any of several for a probe.
+fn check_symbol(symbols: Option<&Symbols>, row: &Row) -> Result<(), String> {
+    let Some(symbols) = symbols.filter(|_| row.kind == Kind::Kprobe) else { return Ok(()) };
+    match symbols.get(row.target) {
+        None => Err("this kernel has no such function".to_owned()),
+        Some(symbol) if !symbol.is_unique_function() => {
+            Err("this kernel has several functions of this name".to_owned())
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 fn attach_one(ebpf: &mut Ebpf, row: &Row) -> Result<(), String> {

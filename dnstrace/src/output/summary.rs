@@ -20,8 +20,10 @@ const LONGEST_US: u64 = 3_600_000_000;
 #[derive(Debug)]
 pub struct Summary {
     counts: Counts,
-    /// Latency of answered client queries in microseconds, two significant digits.
+    /// Latency of answered client queries in microseconds, three significant digits.
     latency: Option<Histogram<u64>>,
+    /// The longest of them, in nanoseconds.
+    longest: u64,
 }
 
 /// What is counted.
@@ -52,7 +54,11 @@ pub struct Counts {
 impl Default for Summary {
     fn default() -> Self {
         // None only if the bounds were wrong, which the test below would see.
-        Self { counts: Counts::default(), latency: Histogram::new_with_bounds(1, LONGEST_US, 2).ok() }
+        Self {
+            counts: Counts::default(),
+            latency: Histogram::new_with_bounds(1, LONGEST_US, 3).ok(),
+            longest: 0,
+        }
     }
 }
 
@@ -90,6 +96,7 @@ impl Summary {
         }
         if let (Some(latency), Some(histogram)) = (query.latency(), &mut self.latency) {
             histogram.saturating_record((latency / 1_000).max(1));
+            self.longest = self.longest.max(latency);
         }
     }
 
@@ -151,13 +158,15 @@ impl Summary {
 
     fn latency_line(&self) -> Option<String> {
         let histogram = self.latency.as_ref().filter(|histogram| !histogram.is_empty())?;
-        let at = |quantile| units::duration(histogram.value_at_quantile(quantile) * 1_000);
+        // A quantile is the upper end of its bucket, which may lie beyond the longest.
+        let at =
+            |quantile| units::duration((histogram.value_at_quantile(quantile) * 1_000).min(self.longest));
         Some(format!(
             "p50 {}, p90 {}, p99 {}, max {}",
             at(0.5),
             at(0.9),
             at(0.99),
-            units::duration(histogram.max() * 1_000)
+            units::duration(self.longest)
         ))
     }
 }

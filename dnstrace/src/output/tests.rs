@@ -1,1 +1,153 @@
+//! What the user reads, word for word.
 
+use bytes::Bytes;
+use insta::assert_snapshot;
+use jiff::tz::TimeZone;
+
+use super::{WallClock, json, summary::Summary, table};
+use crate::{
+    dns::{Counts, Decoded, Defect, Flags, Message, Question, Record},
+    event::{Direction, Flow, KernelTime, SocketMessage, Task, Transport},
+    identify::{Container, Owner, Pod},
+    lookup::{Limits, Observation, Output, Tracker},
+    losses::{HookLosses, Losses},
+};
+
+const MS: u64 = 1_000_000;
+const CLIENT: &str = "10.244.1.7:40000";
+const SERVER: &str = "10.96.0.10:53";
+
+fn clock() -> WallClock {
+    WallClock { offset_ns: 1_700_000_000_000_000_000, zone: TimeZone::UTC }
+}
+
+fn owner() -> Owner {
+    Owner {
+        pod: Some(
+            Pod { namespace: Some("shop".into()), name: Some("cart-7d4f".into()), uid: "0e5d7c2a".into() }
+                .into(),
+        ),
+        container: Some(
+            Container { name: Some("cart".into()), id: "4f1a".into(), runtime: "containerd" }.into(),
+        ),
+        unit: None,
+        cgroup: Some("/kubepods/x".into()),
+    }
+}
+
+fn message(response: bool, name: &str, data: &[&str]) -> Message {
+    let record = |data: &&str| Record { name: name.into(), rtype: 1, ttl: 5, data: (*data).to_owned() };
+    Message {
+        id: 4711,
+        response,
+        opcode: 0,
+        rcode: 0,
+        flags: Flags { recursion_desired: true, recursion_available: response, ..Flags::default() },
+        question: Some(Question { name: name.into(), qtype: 1, qclass: 1 }),
+        answers: data.iter().map(record).collect(),
+        counts: Counts { answers: u16::try_from(data.len()).unwrap(), ..Counts::default() },
+        edns: None,
+    }
+}
+
+fn observation(at: u64, message: Message) -> Observation {
+    let (from, to) = if message.response { (SERVER, CLIENT) } else { (CLIENT, SERVER) };
+    Observation {
+        seen: SocketMessage {
+            time: KernelTime(at),
+            direction: if message.response { Direction::Received } else { Direction::Sent },
+            flow: Flow {
+                source: from.parse().unwrap(),
+                destination: to.parse().unwrap(),
+                transport: Transport::Udp,
+            },
+            socket: 1,
+            netns: 4_026_532_200,
+            task: Task { cgroup: 1, pid: 4121, tid: 4122, comm: "curl".into() },
+            payload: Bytes::new(),
+            length: 44,
+            gap: None,
+        },
+        decoded: Decoded { message: Some(message), defect: None },
+        owner: owner(),
+    }
+}
+
+fn run(observations: Vec<Observation>, end: u64) -> Vec<Output> {
+    let mut tracker = Tracker::new(Limits::default());
+    let mut out = Vec::new();
+    for observation in observations {
+        tracker.message(observation, &mut out);
+    }
+    tracker.finish(KernelTime(end), &mut out);
+    out
+}
+
+fn shown(out: &[Output]) -> String {
+    table::header() + &out.iter().map(|output| table::lines(output, &clock())).collect::<String>()
+}
+
+fn healthy() -> Vec<Observation> {
+    vec![
+        observation(20_113_417, message(false, "api.shop.svc.cluster.local.", &[])),
+        observation(20_525_417, message(true, "api.shop.svc.cluster.local.", &["10.96.3.4"])),
+    ]
+}
+
+fn sick() -> Vec<Observation> {
+    vec![
+        observation(0, message(false, "a.", &[])),
+        observation(5_003 * MS, message(false, "a.", &[])),
+        observation(5_004 * MS, message(true, "a.", &["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"])),
+        observation(5_100 * MS, message(false, "dead.", &[])),
+    ]
+}
+
+#[test]
+fn a_healthy_query_is_one_line() {
+    assert_snapshot!(shown(&run(healthy(), 60_000 * MS)));
+}
+
+#[test]
+fn a_sick_query_unfolds_into_its_attempts() {
+    assert_snapshot!(shown(&run(sick(), 60_000 * MS)));
+}
+
+#[test]
+fn what_is_odd_is_shown_for_what_it_is() {
+    let mut not_dns = observation(0, message(false, "x.", &[]));
+    not_dns.decoded = Decoded { message: None, defect: Some(Defect::NotDns) };
+    let mut hostile = observation(1, message(true, "x.", &[]));
+    hostile.seen.task.comm = "a\x1b[31m".into();
+    hostile.decoded.defect = Some(Defect::Malformed("label\x07".into()));
+    let mut no_data = observation(3, message(true, "b.", &[]));
+    no_data.decoded.defect = Some(Defect::Cut { missing: 12 });
+    let asked = observation(2, message(false, "b.", &[]));
+    assert_snapshot!(shown(&run(vec![not_dns, hostile, asked, no_data], 60_000 * MS)));
+}
+
+#[test]
+fn json_has_every_field() {
+    let out = run(sick(), 5_200 * MS);
+    let lines: Vec<_> = out.iter().map(|output| json::line(output, &clock()).unwrap()).collect();
+    assert_snapshot!(lines.join("\n"));
+    let mut not_dns = observation(0, message(false, "x.", &[]));
+    not_dns.decoded = Decoded { message: None, defect: Some(Defect::NotDns) };
+    assert_snapshot!(json::line(&run(vec![not_dns], MS)[0], &clock()).unwrap());
+}
+
+#[test]
+fn the_summary_counts_and_says_what_was_lost() {
+    let mut summary = Summary::default();
+    for output in run([sick(), vec![]].concat(), 60_000 * MS).iter().chain(&run(healthy(), 60_000 * MS)) {
+        summary.add(output);
+    }
+    let end = KernelTime(60_000 * MS);
+    assert_snapshot!(summary.text(KernelTime(0), end, &Losses::default()));
+    let losses = Losses {
+        hooks: vec![HookLosses { hook: "ip_send_skb", ring_full: 12, unreadable: 0 }],
+        ..Losses::default()
+    };
+    assert_snapshot!(summary.text(KernelTime(0), end, &losses));
+    assert_snapshot!(json::summary(&summary, &losses, end, &clock()).unwrap());
+}

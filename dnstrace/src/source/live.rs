@@ -49,6 +49,7 @@ impl Live {
         if let Ok(read) = time::timeout(TICK, self.ring.read(&mut self.batch)).await {
             read?;
         }
+        self.capture.flush_diagnostics();
         let until = KernelTime(monotonic_now().0.saturating_sub(WINDOW_NS));
         Ok(Batch { events: self.release(until), until })
     }

@@ -154,9 +154,9 @@ fn pid_and_comm_choose_processes(bench: &Bench) -> Result<()> {
     };
     let (lines, _) = Said::lines_of(&["--comm", "sockets"], traffic)?;
     ensure!(lines.queries.len() == 3 && lines.asked_by("sockets").count() == 3, "{lines:?}");
-    let pid = bench.lab.dns.servers[0].pid().to_string();
-    let (lines, _) = Said::lines_of(&["--pid", &pid], traffic)?;
-    let is_its = |query: &Value| query["pid"].to_string() == pid && query["role"] == "server";
+    let pid = bench.lab.dns.servers[0].pid();
+    let (lines, _) = Said::lines_of(&["--pid", &pid.to_string()], traffic)?;
+    let is_its = |query: &Value| query["pid"] == pid && query["role"] == "server";
     ensure!(lines.queries.iter().all(is_its), "{lines:?}");
     Ok(())
 }

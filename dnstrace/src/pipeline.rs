@@ -46,6 +46,11 @@ impl Pipeline {
             .is_some_and(|pod| pod.namespace.as_deref().is_none_or(|namespace| namespace == wanted))
     }
 
+    /// Cgroups of the target that have started up to `now`.
+    pub fn started(&mut self, now: KernelTime) -> Vec<u64> {
+        self.identifier.started(now.0)
+    }
+
     /// Event time has come to `now`.
     pub fn advance(&mut self, now: KernelTime) -> Vec<Output> {
         let mut out = Vec::new();

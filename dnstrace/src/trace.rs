@@ -100,6 +100,9 @@ impl Trace {
         for event in batch.events {
             self.printer.print(self.pipeline.event(event))?;
         }
+        for cgroup in self.pipeline.started(batch.until) {
+            self.live.capture.add_cgroup(cgroup)?;
+        }
         self.printer.print(self.pipeline.advance(batch.until))?;
         self.printer.flush()?;
         Ok(())

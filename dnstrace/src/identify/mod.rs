@@ -2,9 +2,10 @@
 //!
 //! Without an API server: [`hierarchy`] turns a cgroup's id into its path, [`cgroup_path`] reads the path,
 //! [`pods`] knows the names. [`target`] goes the other way: from what the user asked for to cgroups and network
-//! namespaces.
+//! namespaces; [`follow`] keeps to it when a pod or container starts anew.
 
 pub mod cgroup_path;
+pub mod follow;
 pub mod hierarchy;
 mod netns;
 pub mod pods;
@@ -19,6 +20,7 @@ pub use hierarchy::{Hierarchy, Version};
 pub use target::{Listing, Selection, Target, TargetError};
 
 use crate::event::CgroupMade;
+use follow::Follower;
 use pods::Names;
 
 /// Cgroups that are remembered at the most; those that were silent longest go first.
@@ -108,6 +110,8 @@ pub struct Identifier {
     /// Path of each cgroup that was seen.
     paths: LruCache<u64, Arc<str>>,
     owners: LruCache<u64, Owner>,
+    /// Looks out for what the target means.
+    follower: Follower,
     /// When the hierarchy was walked last.
     walked: Option<u64>,
     forgotten: u64,
@@ -125,6 +129,7 @@ impl Identifier {
             names,
             paths: LruCache::new(CAPACITY),
             owners: LruCache::new(CAPACITY),
+            follower: Follower::default(),
             walked: None,
             forgotten: 0,
         };
@@ -150,7 +155,14 @@ impl Identifier {
     /// If there is no such pod, or not exactly one.
     pub fn resolve(&mut self, selection: &Selection) -> Result<Target, TargetError> {
         self.names.scan(0);
-        target::resolve(selection, &self.hierarchy, &mut self.names, &self.roots.proc)
+        let target = target::resolve(selection, &self.hierarchy, &mut self.names, &self.roots.proc)?;
+        self.follower = Follower::new(target.wanted.clone());
+        Ok(target)
+    }
+
+    /// The cgroups of the target that started since the last call. `now` is event time in nanoseconds.
+    pub fn started(&mut self, now: u64) -> Vec<u64> {
+        self.follower.started(&mut self.names, now)
     }
 
     /// Takes note of a cgroup that was made; it replaces one of the same id that has gone.
@@ -163,6 +175,7 @@ impl Identifier {
         // The kernel's record ends before the path does (the NUL counts): half a name says nothing.
         if made.path.len() < MAX_CGROUP_PATH - 1 {
             self.remember(made.cgroup, made.path.as_str().into());
+            self.follower.note(made);
         }
     }
 

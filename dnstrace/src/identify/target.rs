@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     cgroup_path,
+    follow::Wanted,
     hierarchy::{Hierarchy, id, subdirectories},
     netns,
     pods::{Names, PodName},
@@ -54,6 +55,8 @@ pub struct Target {
     pub netns: BTreeSet<u32>,
     /// Beyond the lists, only pods of this namespace: pods that start later are told apart by name only.
     pub namespace: Option<String>,
+    /// What the lists stand for: it may start anew while the trace runs.
+    pub wanted: BTreeSet<Wanted>,
     /// For the user, in a sentence: `pod shop/cart-7d4f`.
     pub description: String,
 }
@@ -153,7 +156,7 @@ pub(super) fn resolve(
 }
 
 fn listed(listing: Listing, cgroups: BTreeSet<u64>, description: String) -> Target {
-    Target { listing, cgroups, netns: BTreeSet::new(), namespace: None, description }
+    Target { listing, cgroups, netns: BTreeSet::new(), namespace: None, wanted: BTreeSet::new(), description }
 }
 
 fn whole_namespace(
@@ -188,6 +191,9 @@ fn named_pods(
         };
         let pods = find(namespace, name, running, names)?;
         let full_name = pods.name();
+        target.wanted.extend(
+            pods.all().map(|pod| Wanted { pod: pod.pod.clone(), container: selection.container.clone() }),
+        );
         match &selection.container {
             Some(container) => {
                 target.cgroups.extend(container_cgroups(&pods, container, names)?);

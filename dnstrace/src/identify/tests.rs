@@ -327,3 +327,30 @@ fn a_path_that_the_record_cut_off_is_not_believed() {
     identifier.note_cgroup(&cut);
     assert_eq!(identifier.owner(cut.cgroup, 999_999, 0).to_string(), "sshd.service");
 }
+
+#[test]
+fn a_pod_or_container_that_starts_anew_is_followed() {
+    let started = |container: Option<&str>, again: &str| {
+        let node = node();
+        let mut identifier = node.identifier();
+        let selection = Selection { container: container.map(str::to_owned), ..pods(&["cart-7d4f"]) };
+        identifier.resolve(&selection).unwrap();
+        // The pod is made anew, beside one that nobody asked for; the names come a moment later.
+        let uids = ["5e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5", "6e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5"];
+        let directories = uids.map(|uid| format!("/kubepods/burstable/pod{uid}/{}", container_id(uid)));
+        for directory in &directories {
+            fs::create_dir_all(node.path(format!("cgroup{directory}"))).unwrap();
+            identifier.note_cgroup(&made(&node, Path::new(directory).parent().unwrap().to_str().unwrap()));
+            identifier.note_cgroup(&made(&node, directory));
+        }
+        assert_eq!(identifier.started(0), [0; 0]);
+        node.pod("shop", "cart-7d4f", uids[0], "500", 500);
+        node.pod("shop", "other", uids[1], "600", 600);
+        let found = identifier.started(1_000_000_000);
+        assert_eq!(identifier.started(2_000_000_000), [0; 0], "said once");
+        let expected = node.id(format!("cgroup/kubepods/burstable/pod{}{again}", uids[0]));
+        assert_eq!(found, [expected]);
+    };
+    started(None, "");
+    started(Some("app"), &format!("/{}", container_id("5e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5")));
+}

@@ -1,5 +1,7 @@
 //! Whose message it was, in every layout of cgroups.
 
+use std::{thread, time::Duration};
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
@@ -18,6 +20,7 @@ pub const TESTS: &[Test] = &[
     ("pods that live for one query have their names", pods_that_live_for_one_query),
     ("a pod of a real containerd has its name", a_pod_of_a_real_containerd),
     ("only the pod that was asked for is shown", only_the_pod_that_was_asked_for),
+    ("a pod that is made anew is followed", a_pod_that_is_made_anew_is_followed),
     ("a hostNetwork pod is told from the host", a_host_network_pod_is_told_from_the_host),
     ("a process of the host in a pod's network namespace is both", a_host_process_in_a_pods_namespace),
     ("--pid and --comm choose processes", pid_and_comm_choose_processes),
@@ -115,6 +118,23 @@ fn only_the_pod_that_was_asked_for(bench: &Bench) -> Result<()> {
     ensure!(seen(&["-n", "shop"])? == ["cart-7d4f:cart", "cart-7d4f:proxy", "web-0:web"]);
     ensure!(seen(&["-p", "cart-7d4f", "-p", "web"])? == ["cart-7d4f:cart", "cart-7d4f:proxy", "web-0:web"]);
     ensure!(seen(&["--host"])?.is_empty());
+    Ok(())
+}
+
+fn a_pod_that_is_made_anew_is_followed(bench: &Bench) -> Result<()> {
+    let start = || Pod::start(&bench.lab.node, "shop", "db-0", &PodOptions::default());
+    let first = start()?;
+    let (lines, ()) = Said::lines_of(&["-p", "db-0"], || {
+        first.stop()?;
+        let second = start()?;
+        // As long as a runtime needs to start a container.
+        thread::sleep(Duration::from_millis(500));
+        dig(&second, "app", &["+short", "again.test.cluster.local"])?.success()?;
+        dig(&bench.lab.web, "web", &["+short", "other.test.cluster.local"])?.success()?;
+        Ok(())
+    })?;
+    let [query] = &lines.queries[..] else { anyhow::bail!("{} queries", lines.queries.len()) };
+    ensure!(query["qname"] == "again.test.cluster.local." && query["pod"] == "db-0", "{query}");
     Ok(())
 }
 

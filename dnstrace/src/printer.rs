@@ -9,13 +9,14 @@ use crate::{
     event::KernelTime,
     lookup::Output,
     losses::Losses,
-    output::{WallClock, json, summary::Summary, table},
+    output::{WallClock, json, summary::Summary, table::Table},
 };
 
 /// Writes what the core says in the format that the user chose, and counts it for the summary.
 pub struct Printer {
     format: Format,
     clock: WallClock,
+    table: Table,
     stdout: BufWriter<StdoutLock<'static>>,
     /// Queries still to be printed; none if there is no end to them.
     remaining: Option<u64>,
@@ -28,6 +29,7 @@ impl Printer {
     pub fn new(format: Format, clock: WallClock, count: Option<u64>) -> Self {
         Self {
             format,
+            table: Table::new(clock.clone()),
             clock,
             stdout: BufWriter::new(io::stdout().lock()),
             remaining: count,
@@ -47,7 +49,8 @@ impl Printer {
     /// If stdout cannot be written.
     pub fn header(&mut self) -> Result<()> {
         if self.format == Format::Table {
-            self.write(&table::header())?;
+            let header = self.table.header();
+            self.write(&header)?;
         }
         self.flush()
     }
@@ -62,7 +65,7 @@ impl Printer {
                 return Ok(());
             }
             let text = match self.format {
-                Format::Table => table::lines(&output, &self.clock),
+                Format::Table => self.table.lines(&output),
                 Format::Json => json::line(&output, &self.clock)? + "\n",
             };
             self.write(&text)?;

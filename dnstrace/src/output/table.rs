@@ -14,54 +14,98 @@ use crate::{
 
 use super::{WallClock, answer, escape, units};
 
-/// Columns before the last, which is as long as it needs to be: title and width.
-const COLUMNS: [(&str, usize); 6] =
-    [("TIME", 15), ("POD", 26), ("PROCESS", 20), ("TYPE", 5), ("NAME", 40), ("PEER", 26)];
+/// Columns before the last two: title, width at the start, and the width beyond which a cell only moves its own
+/// line.
+const COLUMNS: [(&str, usize, usize); 6] = [
+    ("TIME", 15, 15),
+    ("POD", 26, 60),
+    ("PROCESS", 18, 30),
+    ("TYPE", 5, 10),
+    ("NAME", 36, 64),
+    ("PEER", 23, 52),
+];
 const LATENCY: (&str, usize) = ("LATENCY", 8);
+/// The last column is as long as it needs to be.
 const LAST: &str = "ANSWER";
 
-/// The line above the table.
-pub fn header() -> String {
-    let mut line = String::new();
-    for (title, width) in COLUMNS {
-        pad(&mut line, title, width);
-    }
-    // Writing into a String cannot fail.
-    _ = writeln!(line, "{:>width$}  {LAST}", LATENCY.0, width = LATENCY.1);
-    line
+/// The table. Its columns grow with what they hold, so that lines below each other stay readable.
+#[derive(Debug)]
+pub struct Table {
+    clock: WallClock,
+    widths: [usize; COLUMNS.len()],
 }
 
-/// The lines of one output of the core, each with its newline.
-pub fn lines(output: &Output, clock: &WallClock) -> String {
-    match output {
-        Output::Query(query) => query_lines(query, clock),
-        Output::Stray(stray) => stray_line(stray, clock),
+impl Table {
+    pub fn new(clock: WallClock) -> Self {
+        Self { clock, widths: COLUMNS.map(|(_, width, _)| width) }
     }
-}
 
-fn query_lines(query: &Query, clock: &WallClock) -> String {
-    let (latency, last) = ending(query);
-    let mut lines = row(
-        &[
-            clock.time_of_day(query.started()),
+    /// The line above the table.
+    pub fn header(&mut self) -> String {
+        self.row(&COLUMNS.map(|(title, ..)| title.to_owned()), LATENCY.0, LAST)
+    }
+
+    /// The lines of one output of the core, each with its newline.
+    pub fn lines(&mut self, output: &Output) -> String {
+        match output {
+            Output::Query(query) => self.query(query),
+            Output::Stray(stray) => self.stray(stray),
+        }
+    }
+
+    fn query(&mut self, query: &Query) -> String {
+        let (latency, last) = ending(query);
+        let cells = [
+            self.clock.time_of_day(query.started()),
             owner(&query.owner),
             process(&query.task),
             kind(&query.question),
             escape(&query.question.name).into_owned(),
             peer(query),
-        ],
-        &latency,
-        &last,
-    );
-    if is_sick(query) {
-        for (index, attempt) in query.attempts.iter().enumerate() {
-            _ = writeln!(lines, "    {}", attempt_line(query, index, attempt));
+        ];
+        let mut lines = self.row(&cells, &latency, &last);
+        // Writing into a String cannot fail.
+        if is_sick(query) {
+            for (index, attempt) in query.attempts.iter().enumerate() {
+                _ = writeln!(lines, "    {}", attempt_line(query, index, attempt));
+            }
+            if query.attempts_left_out > 0 {
+                _ = writeln!(lines, "    and {} further attempts", query.attempts_left_out);
+            }
         }
-        if query.attempts_left_out > 0 {
-            _ = writeln!(lines, "    and {} further attempts", query.attempts_left_out);
-        }
+        lines
     }
-    lines
+
+    fn stray(&mut self, stray: &Stray) -> String {
+        let seen = &stray.observation.seen;
+        let message = stray.observation.decoded.message.as_ref();
+        let question = message.and_then(|message| message.question.as_ref());
+        let (arrow, remote) = match seen.direction {
+            Direction::Sent => ("->", seen.flow.destination),
+            Direction::Received => ("<-", seen.flow.source),
+        };
+        let cells = [
+            self.clock.time_of_day(seen.time),
+            owner(&stray.observation.owner),
+            process(&seen.task),
+            question.map_or_else(|| "-".to_owned(), kind),
+            question.map_or_else(|| "-".to_owned(), |question| escape(&question.name).into_owned()),
+            format!("{arrow} {}", endpoint(remote, seen.flow.transport)),
+        ];
+        self.row(&cells, "-", &stray_words(stray))
+    }
+
+    /// A row with its newline.
+    fn row(&mut self, cells: &[String; COLUMNS.len()], latency: &str, last: &str) -> String {
+        let mut line = String::new();
+        for ((cell, width), (.., most)) in cells.iter().zip(&mut self.widths).zip(COLUMNS) {
+            *width = (*width).max(cell.chars().count().min(most));
+            // Writing into a String cannot fail.
+            _ = write!(line, "{cell:<width$}  ");
+        }
+        _ = writeln!(line, "{latency:>width$}  {last}", width = LATENCY.1);
+        line
+    }
 }
 
 /// Whether more is to be told than fits one line.
@@ -113,28 +157,6 @@ fn fate(attempt: &Attempt) -> String {
     }
 }
 
-fn stray_line(stray: &Stray, clock: &WallClock) -> String {
-    let seen = &stray.observation.seen;
-    let message = stray.observation.decoded.message.as_ref();
-    let question = message.and_then(|message| message.question.as_ref());
-    let (arrow, remote) = match seen.direction {
-        Direction::Sent => ("->", seen.flow.destination),
-        Direction::Received => ("<-", seen.flow.source),
-    };
-    row(
-        &[
-            clock.time_of_day(seen.time),
-            owner(&stray.observation.owner),
-            process(&seen.task),
-            question.map_or_else(|| "-".to_owned(), kind),
-            question.map_or_else(|| "-".to_owned(), |question| escape(&question.name).into_owned()),
-            format!("{arrow} {}", endpoint(remote, seen.flow.transport)),
-        ],
-        "-",
-        &stray_words(stray),
-    )
-}
-
 fn stray_words(stray: &Stray) -> String {
     let observation = &stray.observation;
     let status = observation.decoded.message.as_ref().map(answer::status).unwrap_or_default();
@@ -152,21 +174,7 @@ fn stray_words(stray: &Stray) -> String {
     }
 }
 
-/// A row with its newline.
-fn row(cells: &[String; COLUMNS.len()], latency: &str, last: &str) -> String {
-    let mut line = String::new();
-    for (cell, (_, width)) in cells.iter().zip(COLUMNS) {
-        pad(&mut line, cell, width);
-    }
-    _ = writeln!(line, "{latency:>width$}  {last}", width = LATENCY.1);
-    line
-}
-
-fn pad(line: &mut String, cell: &str, width: usize) {
-    _ = write!(line, "{cell:<width$}  ");
-}
-
-/// Pod and container, or what runs outside pods.
+/// The pod, or what runs outside pods.
 fn owner(owner: &Owner) -> String {
     escape(&owner.to_string()).into_owned()
 }

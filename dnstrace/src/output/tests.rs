@@ -4,7 +4,7 @@ use bytes::Bytes;
 use insta::assert_snapshot;
 use jiff::tz::TimeZone;
 
-use super::{WallClock, json, summary::Summary, table};
+use super::{WallClock, json, summary::Summary, table::Table};
 use crate::{
     dns::{Counts, Decoded, Defect, Flags, Message, Question, Record},
     event::{Direction, Flow, KernelTime, SocketMessage, Task, Transport},
@@ -84,7 +84,8 @@ fn run(observations: Vec<Observation>, end: u64) -> Vec<Output> {
 }
 
 fn shown(out: &[Output]) -> String {
-    table::header() + &out.iter().map(|output| table::lines(output, &clock())).collect::<String>()
+    let mut table = Table::new(clock());
+    table.header() + &out.iter().map(|output| table.lines(output)).collect::<String>()
 }
 
 fn healthy() -> Vec<Observation> {

@@ -1,6 +1,6 @@
 //! Builds the eBPF object with the pinned toolchain and puts it into `OUT_DIR`, from where
-//! `capture::object` includes it. `AYA_BUILD_SKIP=1` skips that for work on the core alone: such a build
-//! replays and reads files, and says that it cannot trace.
+//! `capture::attach` includes it. `AYA_BUILD_SKIP=1` skips that for work on the core alone: such a build
+//! says that it cannot trace.
 
 use std::{env, path::PathBuf};
 

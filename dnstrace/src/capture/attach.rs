@@ -51,7 +51,7 @@ pub struct Missing {
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     #[error(
-        "this dnstrace was built without its eBPF programs (AYA_BUILD_SKIP): it can read recordings, not trace"
+        "this dnstrace was built without its eBPF programs (AYA_BUILD_SKIP): build it with `cargo xtask build`"
     )]
     NoObject,
     #[error("the kernel's BTF cannot be used: {0}")]

@@ -26,9 +26,7 @@ pub struct Facts {
 /// Why dnstrace cannot trace here.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refusal {
-    #[error(
-        "kernel {0} is too old: dnstrace needs Linux 5.10 or newer (a recording made elsewhere can be read with -r)"
-    )]
+    #[error("kernel {0} is too old: dnstrace needs Linux 5.10 or newer")]
     KernelTooOld(String),
     #[error(
         "this kernel ({0}) has no BTF ({VMLINUX_BTF} is missing): dnstrace needs one built with CONFIG_DEBUG_INFO_BTF=y"

@@ -13,4 +13,4 @@ pub use model::{Answer, Attempt, Fate, Observation, Outcome, Query, Stray, Stray
 pub use tracker::{Limits, Output, Totals, Tracker};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

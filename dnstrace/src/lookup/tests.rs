@@ -99,7 +99,7 @@ fn with_rcode(id: u16, name: &str, rcode: u16) -> Message {
 }
 
 /// Runs observations through a tracker to the end of the trace at `end`.
-fn run(observations: Vec<Observation>, end: u64) -> Vec<Output> {
+pub(crate) fn run(observations: Vec<Observation>, end: u64) -> Vec<Output> {
     let mut tracker = Tracker::new(Limits::default());
     let mut out = Vec::new();
     for observation in observations {

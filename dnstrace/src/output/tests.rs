@@ -9,7 +9,7 @@ use crate::{
     dns::{Counts, Decoded, Defect, Flags, Message, Question, Record},
     event::{Direction, Flow, KernelTime, SocketMessage, Task, Transport},
     identify::{Container, Owner, Pod},
-    lookup::{Limits, Observation, Output, Tracker},
+    lookup::{Observation, Output, tests::run},
     losses::{HookLosses, Losses},
 };
 
@@ -71,16 +71,6 @@ fn observation(at: u64, message: Message) -> Observation {
         decoded: Decoded { message: Some(message), defect: None },
         owner: owner(),
     }
-}
-
-fn run(observations: Vec<Observation>, end: u64) -> Vec<Output> {
-    let mut tracker = Tracker::new(Limits::default());
-    let mut out = Vec::new();
-    for observation in observations {
-        tracker.message(observation, &mut out);
-    }
-    tracker.finish(KernelTime(end), &mut out);
-    out
 }
 
 fn shown(out: &[Output]) -> String {

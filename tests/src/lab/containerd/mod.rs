@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const ROUNDS: usize = 1200;
 
 /// A running containerd with two images: the sandbox's, and one with the musl lookup client.
-/// Dropped, it is killed; its pods must have been stopped before.
+/// Dropped, it is killed, its pods having been stopped before; images and log stay in the VM.
 #[derive(Debug)]
 pub struct Containerd {
     cri: Cri,

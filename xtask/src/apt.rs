@@ -87,7 +87,7 @@ impl Apt {
     /// machine has no mirror for is left out.
     pub fn with_suites(directory: PathBuf, mirrors: &Mirrors, suites: &[Suite]) -> Result<Self> {
         let sources = source_list(mirrors, suites, Path::new(DEBIAN_KEYRING).exists());
-        ensure!(!sources.is_empty(), "this machine's apt has no source for {suites:?}");
+        ensure!(!sources.is_empty(), "this machine's apt has no mirror for {suites:?}");
         for sub in ["lists/partial", "archives/partial", "parts"] {
             fs::create_dir_all(directory.join(sub))?;
         }

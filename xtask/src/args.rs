@@ -63,7 +63,7 @@ pub struct VmArgs {
     pub kernel: Kernel,
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// Give up after this many seconds
+    /// Give up when the command takes longer than this
     #[arg(long, default_value = "600", value_name = "SECONDS", value_parser = parse_seconds)]
     pub timeout: Duration,
     /// Do not build first: take what the last release build left

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::{ValueEnum, builder::PossibleValue};
 
 use crate::{
@@ -140,15 +140,25 @@ fn packed_image(directory: &Path, kernel: &UnpackedKernel) -> Result<PathBuf> {
 fn find_packages(workspace: &Workspace, mirrors: &Mirrors, kernel: Kernel) -> Result<(Apt, Vec<String>)> {
     let series = kernel.series().replace('.', r"\.");
     let pattern = format!(r"^linux-(image|base|binary|modules)-{series}\.[^-]+(-[0-9]+)?-amd64$");
+    let mut last_error = None;
     for suite in kernel.suites() {
         let state = workspace.cache("apt").join(&suite.name);
-        let Ok(apt) = Apt::with_suites(state, mirrors, std::slice::from_ref(&suite)) else { continue };
+        let apt = match Apt::with_suites(state, mirrors, std::slice::from_ref(&suite)) {
+            Ok(apt) => apt,
+            // The next suite may do: this machine may have no mirror for this one.
+            Err(error) => {
+                last_error = Some(error);
+                continue;
+            }
+        };
         let packages = newest_packages(&apt.names_matching(&pattern)?);
         if !packages.is_empty() {
             return Ok((apt, packages));
         }
     }
-    anyhow::bail!("found no {} kernel in {:?}", kernel.series(), kernel.suites())
+    let suites: Vec<_> = kernel.suites().into_iter().map(|suite| suite.name).collect();
+    let nothing = format!("found no {} kernel in {}", kernel.series(), suites.join(" or "));
+    Err(last_error.map_or_else(|| anyhow!(nothing.clone()), |error| error.context(nothing.clone())))
 }
 
 /// Of packages named `linux-KIND-RELEASE`, all kinds of the newest release that comes as an image.

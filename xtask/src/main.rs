@@ -68,8 +68,7 @@ fn vm(workspace: &Workspace, args: VmArgs) -> Result<ExitCode> {
         programs: programs?,
         script: script(args.command)?,
     };
-    let finished = vm::run(workspace, &spec, io::stdout(), io::stderr())?;
-    Ok(ExitCode::from(finished.exit_code))
+    vm::run(workspace, &spec, io::stdout(), io::stderr()).map(ExitCode::from)
 }
 
 /// One argument is a script already; several are the words of one command.

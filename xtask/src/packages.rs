@@ -78,9 +78,10 @@ impl HostPrograms {
         let mut candidates = roots
             .iter()
             .flat_map(|root| directories.iter().map(move |directory| root.join(directory).join(name)));
-        candidates
-            .find(|path| path.is_file())
-            .with_context(|| format!("{name} is neither on this machine nor in {}", self.root.display()))
+        candidates.find(|path| path.is_file()).with_context(|| {
+            let root = self.root.display();
+            format!("{name} is neither on this machine nor in {root}: remove {root}.complete to fetch again")
+        })
     }
 
     /// A directory such as `usr/share/seabios`, unpacked and on the machine, where it exists.

@@ -33,8 +33,7 @@ const DEMO_TIMEOUT: Duration = Duration::from_secs(600);
 /// Shows dnstrace at work in a VM.
 pub fn demo(workspace: &Workspace, args: &DemoArgs) -> Result<ExitCode> {
     let spec = e2e_spec(workspace, args.kernel, "e2e demo".to_owned(), DEMO_TIMEOUT)?;
-    let finished = vm::run(workspace, &spec, io::stdout(), io::stderr())?;
-    Ok(ExitCode::from(finished.exit_code))
+    vm::run(workspace, &spec, io::stdout(), io::stderr()).map(ExitCode::from)
 }
 
 /// Runs every test, all of them even after a failure, and ends with the line `N passed, N failed`.
@@ -129,11 +128,11 @@ fn vm_suite(workspace: &Workspace, run: &Run, timeout: Duration) -> Result<Tally
     let mut spec = e2e_spec(workspace, run.kernel, script, timeout)?;
     spec.machine.cgroup = run.cgroup;
     let output = Tee::default();
-    let finished = vm::run(workspace, &spec, output.clone(), io::stderr())?;
+    let exit_code = vm::run(workspace, &spec, output.clone(), io::stderr())?;
     let verdict =
         Tally::verdict(&output.text()).context("the suite ended without the line `N passed, N failed`")?;
     // A suite that fails without a failed test failed before or after its tests.
-    Ok(if finished.exit_code == 0 || verdict.failed > 0 { verdict } else { verdict + Tally::FAILED })
+    Ok(if exit_code == 0 || verdict.failed > 0 { verdict } else { verdict + Tally::FAILED })
 }
 
 fn e2e_spec(workspace: &Workspace, kernel: Kernel, script: String, timeout: Duration) -> Result<VmSpec> {

@@ -20,7 +20,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-pub use self::watch::{Failure, Finished};
+pub use self::watch::Failure;
 use self::{
     initramfs::Run,
     qemu::{Boot, Share},
@@ -38,7 +38,7 @@ use crate::{
 pub struct VmSpec {
     pub kernel: Kernel,
     pub machine: MachineArgs,
-    /// From the start of QEMU to the verdict.
+    /// How long the script may take.
     pub timeout: Duration,
     /// Programs of this machine that the command finds on its PATH, whatever is built meanwhile.
     pub programs: Vec<PathBuf>,
@@ -54,13 +54,14 @@ pub fn fetch(workspace: &Workspace, kernel: Kernel) -> Result<()> {
 /// Boots, runs the script with the repository as its (read-only) working directory, and copies its output to
 /// `stdout` and `stderr` as it comes. What the script leaves in /share is in `.cache/vm/share` afterwards.
 ///
-/// A VM that gave no exit code, or whose kernel complained, is an error that holds a [`Failure`].
+/// Returns the script's exit code. A VM that gave none, or whose kernel complained, is an error that holds a
+/// [`Failure`].
 pub fn run(
     workspace: &Workspace,
     spec: &VmSpec,
     stdout: impl Write + Send + 'static,
     stderr: impl Write + Send + 'static,
-) -> Result<Finished> {
+) -> Result<u8> {
     let prepared = prepare(workspace, spec.kernel)?;
     let _lock = workspace.lock_vm()?;
     let files = RunFiles::create(workspace, &spec.programs)?;

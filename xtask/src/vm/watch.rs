@@ -12,25 +12,20 @@ use std::{
 
 use super::kernel_log::{self, KernelFault};
 
+/// How long a VM may take to start its command. It takes 5 to 15 s, by how busy the machine is.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// How long a VM may take to end after its verdict.
 const GRACE: Duration = Duration::from_secs(10);
 /// How many lines of the kernel's log a failure shows.
 const TAIL: usize = 40;
 
-/// A VM that did what it was started for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Finished {
-    /// Of the command; 128 and the signal's number if a signal ended it.
-    pub exit_code: u8,
-    /// From the start of QEMU to the start of the command.
-    pub boot: Duration,
-}
-
 /// A VM whose command's result is unknown or not to be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    #[error("the VM did not end within {} s\n{log}", timeout.as_secs())]
-    Stalled { timeout: Duration, log: String },
+    #[error("the VM did not boot within {} s\n{log}", limit.as_secs())]
+    NoBoot { limit: Duration, log: String },
+    #[error("the command in the VM did not end within {} s\n{log}", limit.as_secs())]
+    Stalled { limit: Duration, log: String },
     #[error("the VM ended without a verdict\n{log}")]
     NoVerdict { log: String },
     #[error("{fault}\n{log}")]
@@ -109,15 +104,11 @@ pub fn listen(verdict: PipeReader, events: Sender<Event>) {
     });
 }
 
-/// Waits for the end of `qemu`, and ends it where it does not end by itself.
-pub fn watch(
-    mut qemu: Child,
-    events: &Receiver<Event>,
-    timeout: Duration,
-    logs: &Logs,
-) -> Result<Finished, Failure> {
-    let end = wait_for_end(events, Instant::now(), timeout);
-    let may_end_by_itself = matches!(end, End::Exit { .. } | End::NoVerdict);
+/// Waits for the end of `qemu`, and ends it where it does not end by itself. Returns the exit code of the command:
+/// 128 and the signal's number if a signal ended it. The command may take as long as `limit`.
+pub fn watch(mut qemu: Child, events: &Receiver<Event>, limit: Duration, logs: &Logs) -> Result<u8, Failure> {
+    let end = wait_for_end(events, BOOT_LIMIT, limit);
+    let may_end_by_itself = matches!(end, End::Exit(_) | End::NoVerdict);
     if !(may_end_by_itself && wait(&mut qemu, GRACE)?) {
         qemu.kill()?;
         qemu.wait()?;
@@ -127,32 +118,37 @@ pub fn watch(
         let said = fs::read_to_string(&logs.qemu).unwrap_or_default();
         return Err(Failure::Qemu(said.trim().to_owned()));
     }
-    judge(end, timeout, &log)
+    judge(end, limit, &log)
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    Exit { exit_code: u8, boot: Duration },
+    Exit(u8),
     NoVerdict,
-    Timeout,
+    NoBoot,
+    Stalled,
     OutputClosed,
 }
 
-fn wait_for_end(events: &Receiver<Event>, start: Instant, timeout: Duration) -> End {
-    let mut boot = Duration::ZERO;
+fn wait_for_end(events: &Receiver<Event>, boot_limit: Duration, limit: Duration) -> End {
+    let mut deadline = Instant::now() + boot_limit;
+    let mut at_deadline = End::NoBoot;
     loop {
-        match events.recv_timeout(timeout.saturating_sub(start.elapsed())) {
-            Ok(Event::Said(Message::Booted)) => boot = start.elapsed(),
-            Ok(Event::Said(Message::Exit(exit_code))) => return End::Exit { exit_code, boot },
+        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Event::Said(Message::Booted)) => {
+                deadline = Instant::now() + limit;
+                at_deadline = End::Stalled;
+            }
+            Ok(Event::Said(Message::Exit(code))) => return End::Exit(code),
             Ok(Event::OutputClosed) => return End::OutputClosed,
             Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => return End::NoVerdict,
-            Err(RecvTimeoutError::Timeout) => return End::Timeout,
+            Err(RecvTimeoutError::Timeout) => return at_deadline,
         }
     }
 }
 
-fn judge(end: End, timeout: Duration, log: &str) -> Result<Finished, Failure> {
+fn judge(end: End, limit: Duration, log: &str) -> Result<u8, Failure> {
     let tail = || {
         let lines = kernel_log::tail(log, TAIL);
         format!("the last lines of the kernel's log (all of it: .cache/vm/kernel.log):\n{lines}")
@@ -161,9 +157,10 @@ fn judge(end: End, timeout: Duration, log: &str) -> Result<Finished, Failure> {
         return Err(Failure::Kernel { fault, log: tail() });
     }
     match end {
-        End::Exit { exit_code, boot } => Ok(Finished { exit_code, boot }),
+        End::Exit(code) => Ok(code),
         End::NoVerdict => Err(Failure::NoVerdict { log: tail() }),
-        End::Timeout => Err(Failure::Stalled { timeout, log: tail() }),
+        End::NoBoot => Err(Failure::NoBoot { limit: BOOT_LIMIT, log: tail() }),
+        End::Stalled => Err(Failure::Stalled { limit, log: tail() }),
         End::OutputClosed => Err(Failure::OutputClosed),
     }
 }
@@ -187,11 +184,7 @@ mod tests {
     use super::*;
 
     const HEALTHY: &str = "[    0.0] Linux version 6.1\n[    1.0] Run /init as init process\n";
-    const TIMEOUT: Duration = Duration::from_secs(5);
-
-    fn exit(exit_code: u8) -> End {
-        End::Exit { exit_code, boot: Duration::from_secs(2) }
-    }
+    const LIMIT: Duration = Duration::from_secs(5);
 
     #[test]
     fn verdict_lines() {
@@ -204,43 +197,49 @@ mod tests {
 
     #[test]
     fn exit_code_is_the_commands_own() {
-        let finished = judge(exit(3), TIMEOUT, HEALTHY);
-        assert_eq!(finished.ok().map(|finished| finished.exit_code), Some(3));
+        assert_eq!(judge(End::Exit(3), LIMIT, HEALTHY).ok(), Some(3));
     }
 
     #[test]
-    fn no_verdict_and_no_end_are_told_apart() {
-        let message = |end| judge(end, TIMEOUT, HEALTHY).map_err(|failure| failure.to_string());
-        assert!(
-            message(End::NoVerdict).is_err_and(|text| text.starts_with("the VM ended without a verdict\n"))
-        );
-        assert!(message(End::Timeout).is_err_and(|text| text.starts_with("the VM did not end within 5 s\n")));
+    fn failures_are_told_apart() {
+        let cases = [
+            (End::NoVerdict, "the VM ended without a verdict\n"),
+            (End::NoBoot, "the VM did not boot within 120 s\n"),
+            (End::Stalled, "the command in the VM did not end within 5 s\n"),
+        ];
+        for (end, expected) in cases {
+            let message = judge(end, LIMIT, HEALTHY).map_err(|failure| failure.to_string());
+            assert!(message.as_ref().is_err_and(|text| text.starts_with(expected)), "{end:?}: {message:?}");
+        }
     }
 
     #[test]
-    fn end_of_the_output_or_of_the_vm_ends_the_run() {
-        let end_after = |events: &[Event]| {
+    fn run_ends_by_what_comes_first() {
+        let end_after = |events: &[Event], boot_limit, limit| {
             let (sender, receiver) = mpsc::channel();
             events.iter().for_each(|event| sender.send(*event).expect("the receiver is there"));
-            match wait_for_end(&receiver, Instant::now(), TIMEOUT) {
-                End::Exit { exit_code, .. } => End::Exit { exit_code, boot: Duration::ZERO },
-                end => end,
-            }
+            wait_for_end(&receiver, boot_limit, limit)
         };
         let booted = Event::Said(Message::Booted);
         let exit = Event::Said(Message::Exit(7));
-        assert_eq!(
-            end_after(&[booted, exit, Event::Ended]),
-            End::Exit { exit_code: 7, boot: Duration::ZERO }
-        );
-        assert_eq!(end_after(&[booted, Event::Ended]), End::NoVerdict);
-        assert_eq!(end_after(&[Event::OutputClosed, exit]), End::OutputClosed);
+        let long = Duration::from_secs(3600);
+        assert_eq!(end_after(&[booted, exit, Event::Ended], long, long), End::Exit(7));
+        assert_eq!(end_after(&[booted, Event::Ended], long, long), End::NoVerdict);
+        assert_eq!(end_after(&[Event::OutputClosed, exit], long, long), End::OutputClosed);
+    }
+
+    #[test]
+    fn silence_before_and_after_the_boot() {
+        let (sender, receiver) = mpsc::channel();
+        assert_eq!(wait_for_end(&receiver, Duration::ZERO, Duration::from_secs(3600)), End::NoBoot);
+        sender.send(Event::Said(Message::Booted)).expect("the receiver is there");
+        assert_eq!(wait_for_end(&receiver, Duration::from_secs(3600), Duration::ZERO), End::Stalled);
     }
 
     #[test]
     fn sick_kernel_overrules_a_good_exit_code() {
         let log = format!("{HEALTHY}[    2.0] WARNING: CPU: 0 PID: 1 at kernel/x.c:1\n");
-        let message = judge(exit(0), TIMEOUT, &log).map_err(|failure| failure.to_string());
+        let message = judge(End::Exit(0), LIMIT, &log).map_err(|failure| failure.to_string());
         assert!(
             message
                 .is_err_and(|text| text.starts_with("the kernel gave a WARNING: WARNING: CPU: 0 PID: 1 at"))

@@ -8,9 +8,9 @@ use crate::kernel::Kernel;
 
 /// Builds, tests and shows dnstrace.
 ///
-/// Everything that a command needs and the machine lacks (Rust components, bpf-linker, QEMU, Debian kernels, DNS
-/// servers) is fetched on first use into the git-ignored folder .cache of the repository. Nothing is installed
-/// on the machine, and no command needs root.
+/// What a command needs and the machine lacks (bpf-linker, QEMU, Debian kernels, DNS servers) is fetched on first use
+/// into the git-ignored folder .cache of the repository; rustup adds missing components to the pinned toolchain.
+/// Nothing else on the machine is changed, and no command needs root.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 110)]
 pub struct Cli {

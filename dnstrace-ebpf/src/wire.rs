@@ -10,10 +10,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// here and shown as truncated.
 pub const MAX_PAYLOAD: usize = 4096;
 
-/// Bytes of the DNS message that a [`PacketEvent`] carries at the most: the 12 octets of the header and the
-/// longest question there is (255 octets of name, type, class).
-pub const MAX_QUESTION: usize = 12 + 255 + 4;
-
 /// Longest cgroup path that a [`CgroupEvent`] carries, in bytes.
 pub const MAX_CGROUP_PATH: usize = 512;
 
@@ -26,10 +22,6 @@ pub mod kind {
     pub const MESSAGE: u16 = 1;
     /// A [`super::CgroupEvent`]: a cgroup was made.
     pub const CGROUP: u16 = 2;
-    /// A [`super::PacketEvent`]: something befell a packet on its way.
-    pub const PACKET: u16 = 3;
-    /// A [`super::SendErrorEvent`]: the kernel refused to send a message.
-    pub const SEND_ERROR: u16 = 4;
 }
 
 /// Bits of [`MessageEvent::flags`].

@@ -20,22 +20,22 @@ done
 
 # What lies below does not change while the VM runs, so the kernel may keep what it has read.
 unchanging=trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro
-mkdir -p /host /layer /writes /root
+mkdir -p /host /layer /writes /sysroot
 mount -t 9p -o $unchanging host /host || fail "cannot mount the machine's files"
 mount -t 9p -o $unchanging layer /layer || fail "cannot mount the fetched programs"
 mount -t tmpfs -o size=75% writes /writes
 mkdir /writes/upper /writes/work
-mount -t overlay -o lowerdir=/layer:/host,upperdir=/writes/upper,workdir=/writes/work root /root ||
+mount -t overlay -o lowerdir=/layer:/host,upperdir=/writes/upper,workdir=/writes/work root /sysroot ||
     fail "cannot mount the root file system"
 
-mkdir -p /root/proc /root/sys /root/dev /root/run /root/tmp /root/share /root/lib/modules
-mount -t tmpfs -o mode=755 run /root/run
-mkdir /root/run/vm
-cp -a /bin /settings /main /start /command /root/run/vm
-mount -t 9p -o $unchanging modules /root/lib/modules || fail "cannot mount the kernel's modules"
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 share /root/share || fail "cannot mount /share"
+mkdir -p /sysroot/proc /sysroot/sys /sysroot/dev /sysroot/run /sysroot/tmp /sysroot/share /sysroot/lib/modules
+mount -t tmpfs -o mode=755 run /sysroot/run
+mkdir /sysroot/run/vm
+cp -a /bin /settings /main /start /command /sysroot/run/vm
+mount -t 9p -o $unchanging modules /sysroot/lib/modules || fail "cannot mount the kernel's modules"
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 share /sysroot/share || fail "cannot mount /share"
 for place in proc sys dev; do
-    mount --move /$place /root/$place
+    mount --move /$place /sysroot/$place
 done
 
-exec switch_root /root /run/vm/bin/sh /run/vm/main
+exec switch_root /sysroot /run/vm/bin/sh /run/vm/main

@@ -86,6 +86,12 @@ pub struct MachineArgs {
     /// Control groups: one tree (v2), or one for each controller (v1)
     #[arg(long, value_enum, default_value_t = Cgroup::V2, value_name = "VERSION")]
     pub cgroup: Cgroup,
+    /// Threads of this machine that emulate the CPUs: one for all of them, or one for each
+    ///
+    /// With a thread for each, two CPUs really run at once and races happen as on a node; but a kernel that patches
+    /// its own code may die of it ("Oops: int3", about one boot of six).
+    #[arg(long, value_enum, default_value_t = EmulationThreads::Single, value_name = "THREADS")]
+    pub emulation_threads: EmulationThreads,
 }
 
 /// Which control group hierarchy the VM mounts on /sys/fs/cgroup.
@@ -95,6 +101,15 @@ pub enum Cgroup {
     V1,
     /// The unified tree
     V2,
+}
+
+/// How the CPUs of a VM share the CPUs of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EmulationThreads {
+    /// In turn, each for a while
+    Single,
+    /// At the same time
+    Multi,
 }
 
 #[derive(Debug, Args)]

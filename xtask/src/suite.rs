@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 
 use self::tally::Tally;
 use crate::{
-    args::{Cgroup, DemoArgs, MachineArgs, TestArgs},
+    args::{Cgroup, DemoArgs, EmulationThreads, MachineArgs, TestArgs},
     build,
     kernel::Kernel,
     process::{say, shown},
@@ -139,7 +139,12 @@ fn e2e_spec(workspace: &Workspace, kernel: Kernel, script: String, timeout: Dura
     let (cpus, memory) = MACHINE;
     Ok(VmSpec {
         kernel,
-        machine: MachineArgs { cpus, memory: memory.to_owned(), cgroup: Cgroup::V2 },
+        machine: MachineArgs {
+            cpus,
+            memory: memory.to_owned(),
+            cgroup: Cgroup::V2,
+            emulation_threads: EmulationThreads::Single,
+        },
         timeout,
         programs: build::vm_programs(workspace)?,
         script,

@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use command_fds::{CommandFdExt as _, FdMapping};
 
-use crate::{args::MachineArgs, packages::HostPrograms};
+use crate::{
+    args::{EmulationThreads, MachineArgs},
+    packages::HostPrograms,
+};
 
 /// The kernel's own messages go to the first serial port. Any oops ends the VM at once; so does a panic, because
 /// QEMU does not restart what reboots.
@@ -57,10 +60,8 @@ pub fn command(host: &HostPrograms, boot: Boot<'_>) -> Result<Command> {
             command.arg("-L").arg(directory);
         }
     }
-    // KVM is not asked for: on some machines /dev/kvm is there and hangs. One thread for all CPUs: with a thread for
-    // each, a CPU may run a stale translation of code that another one patches, and the kernel dies of a breakpoint
-    // that is no longer there ("Oops: int3" in __kmalloc, seen on 6.12 in one run of six).
-    command.args(["-accel", "tcg,thread=single", "-cpu", "max", "-machine", "q35"]);
+    // KVM is not asked for: on some machines /dev/kvm is there and hangs.
+    command.args(["-accel", accelerator(boot.machine.emulation_threads), "-cpu", "max", "-machine", "q35"]);
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.arg("-smp").arg(boot.machine.cpus.to_string()).arg("-m").arg(&boot.machine.memory);
     command.arg("-kernel").arg(boot.vmlinux).arg("-initrd").arg(boot.initramfs);
@@ -73,6 +74,16 @@ pub fn command(host: &HostPrograms, boot: Boot<'_>) -> Result<Command> {
     }
     add_ports(&mut command, boot.ports)?;
     Ok(command)
+}
+
+/// One thread for all CPUs is the rule: with a thread for each, a CPU may run a stale translation of code that another
+/// one patches, and the kernel dies of a breakpoint that is no longer there ("Oops: int3" in __kmalloc, seen on 6.12 in
+/// one run of six).
+fn accelerator(threads: EmulationThreads) -> &'static str {
+    match threads {
+        EmulationThreads::Single => "tcg,thread=single",
+        EmulationThreads::Multi => "tcg,thread=multi",
+    }
 }
 
 fn add_share(command: &mut Command, share: &Share) {

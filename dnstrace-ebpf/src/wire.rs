@@ -10,6 +10,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// here and shown as truncated.
 pub const MAX_PAYLOAD: usize = 4096;
 
+/// Payload bytes that a record of a packet on its way carries at the most: a DNS header and the longest question
+/// (12 + 255 + 4) fit.
+pub const MAX_EXCERPT: usize = 512;
+
+/// Return addresses that a [`DropEvent`] carries at the most.
+pub const MAX_FRAMES: usize = 12;
+
 /// Longest cgroup path that a [`CgroupEvent`] carries, in bytes.
 pub const MAX_CGROUP_PATH: usize = 512;
 
@@ -22,6 +29,18 @@ pub mod kind {
     pub const MESSAGE: u16 = 1;
     /// A [`super::CgroupEvent`]: a cgroup was made.
     pub const CGROUP: u16 = 2;
+    /// A [`super::ConfirmEvent`]: connection tracking was to insert the entry of a DNS packet.
+    pub const CONFIRM: u16 = 3;
+    /// A [`super::ClashEvent`]: an entry that was to be inserted met another with its tuple.
+    pub const CLASH: u16 = 4;
+    /// A [`super::EvictionEvent`]: an entry was thrown out of the full table.
+    pub const EVICTION: u16 = 5;
+    /// A [`super::DropEvent`]: a DNS packet was freed without being delivered.
+    pub const DROP: u16 = 6;
+    /// An [`super::IcmpEvent`]: an ICMP error about a DNS packet was sent or came in.
+    pub const ICMP: u16 = 7;
+    /// A [`super::SendFailureEvent`]: the kernel refused to send a DNS message.
+    pub const SEND_FAILURE: u16 = 8;
 }
 
 /// Bits of [`MessageEvent::flags`].
@@ -80,7 +99,7 @@ pub struct Flow {
     pub sport: u16,
     /// Destination port, CPU order.
     pub dport: u16,
-    /// IP protocol: 17 UDP, 6 TCP.
+    /// IP protocol: 17 UDP, 6 TCP; 0: there is no such flow, all else is zero.
     pub protocol: u8,
     /// Zero.
     pub reserved: [u8; 3],
@@ -105,10 +124,158 @@ pub struct MessageEvent {
     pub segment: u16,
     /// Source and destination of this message (of the sender where sent, of the packet where received).
     pub flow: Flow,
+    /// When the packet was put into the socket's buffer ([`EventHeader::time_ns`]'s clock); 0 where sent, or if
+    /// that was not seen.
+    pub arrived_ns: u64,
     /// Bytes of DNS payload in the datagram.
     pub length: u32,
     /// Bytes of payload that follow this struct: `min(length, MAX_PAYLOAD)`, or fewer with a flag that says why.
     pub captured: u32,
+}
+
+/// What connection tracking knows of a packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Connection {
+    /// Kernel address of the `struct nf_conn`; 0: the packet has none.
+    pub ct: u64,
+    /// The tuple of the original direction: from the client to whom it addressed.
+    pub original: Flow,
+    /// The tuple of the reply direction: from who really answers to whom it will answer.
+    pub reply: Flow,
+}
+
+/// A DNS packet on its way: its headers as they are at this point, before or after translation.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Packet {
+    pub flow: Flow,
+    pub connection: Connection,
+    /// Inode number of the network namespace; 0 if the kernel's structures did not tell.
+    pub netns: u32,
+    /// `enum ip_conntrack_info`, the low bits of `skb->_nfct`; 7 with no connection: untracked.
+    pub ctinfo: u32,
+    /// Bytes of DNS payload in the datagram, as its UDP header says.
+    pub length: u32,
+    /// Bytes of payload that follow the record: at most [`MAX_EXCERPT`].
+    pub captured: u32,
+}
+
+/// [`ConfirmEvent::result`]: what insertion came to.
+pub mod confirm {
+    /// Accepted, with the entry it came with, now confirmed.
+    pub const INSERTED: u8 = 0;
+    /// Accepted, with another entry: the one it clashed with.
+    pub const MERGED: u8 = 1;
+    /// Accepted: only the reply direction was inserted, for one second (`IPS_NAT_CLASH_BIT`, since 5.7).
+    pub const REPLY_ONLY: u8 = 2;
+    /// Not accepted: the packet is dropped.
+    pub const FAILED: u8 = 3;
+    /// The return did not fit the entry: not known.
+    pub const UNKNOWN: u8 = 4;
+}
+
+/// `__nf_conntrack_confirm` returned for the first packet of a flow. Payload follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ConfirmEvent {
+    pub header: EventHeader,
+    /// The packet with the connection that was to be inserted, as it was before.
+    pub packet: Packet,
+    /// When the function was entered.
+    pub began_ns: u64,
+    /// The packet's connection afterwards.
+    pub ct_after: u64,
+    /// `nf_conn.status` of the connection afterwards.
+    pub status: u32,
+    /// See [`confirm`].
+    pub result: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// `nf_ct_resolve_clash` was called. Nothing follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ClashEvent {
+    pub header: EventHeader,
+    /// Kernel address of the connection that could not be inserted as it was.
+    pub loser: u64,
+    /// The connection that stands in its way.
+    pub winner: Connection,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A connection was deleted by `early_drop` to make room in the full table. Nothing follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct EvictionEvent {
+    pub header: EventHeader,
+    pub victim: Connection,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// [`DropEvent::reason`] on kernels whose tracepoint has no reason (before 5.17).
+pub const NO_REASON: u32 = u32::MAX;
+
+/// The `kfree_skb` tracepoint fired for a DNS packet. Payload follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct DropEvent {
+    pub header: EventHeader,
+    pub packet: Packet,
+    /// Kernel address of the socket it had been put into or belonged to; 0 if none.
+    pub sock: u64,
+    /// The tracepoint's `location`: an address in the function that gave it up.
+    pub location: u64,
+    /// Return addresses from there outwards, 0 where there are no more.
+    pub frames: [u64; MAX_FRAMES],
+    /// When it had been put into a socket's buffer; 0 if it had not.
+    pub arrived_ns: u64,
+    /// `enum skb_drop_reason`, or [`NO_REASON`].
+    pub reason: u32,
+    /// 1: this CPU found the connection tracking table full for this packet just before.
+    pub table_full: u32,
+}
+
+/// An ICMP error about a DNS packet. The beginning of that packet's payload follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct IcmpEvent {
+    pub header: EventHeader,
+    /// The packet that the error is about.
+    pub packet: Packet,
+    /// [`SENT`] or [`RECEIVED`].
+    pub direction: u8,
+    /// ICMP type.
+    pub icmp_type: u8,
+    /// ICMP code.
+    pub icmp_code: u8,
+    /// 4: ICMP, 6: ICMPv6.
+    pub version: u8,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// `udp_sendmsg` or `udpv6_sendmsg` returned an error for a DNS message. Payload follows if no packet was built.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SendFailureEvent {
+    /// The message: socket, task, addresses as the program gave them, and if no packet was built its payload out
+    /// of the program's memory. [`MessageEvent::header`] is this record's.
+    pub message: MessageEvent,
+    /// [`EventHeader::time_ns`] of the [`MessageEvent`] that was written when the packet was built; 0 if none was.
+    pub sent_ns: u64,
+    /// Positive errno.
+    pub errno: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A cgroup was made. The path, relative to the root of its hierarchy and without NUL, follows.
@@ -127,5 +294,13 @@ pub struct CgroupEvent {
 const _: () = assert!(size_of::<EventHeader>() == 16);
 const _: () = assert!(size_of::<Task>() == 32);
 const _: () = assert!(size_of::<Flow>() == 40);
-const _: () = assert!(size_of::<MessageEvent>() == 16 + 8 + 32 + 8 + 40 + 8);
+const _: () = assert!(size_of::<MessageEvent>() == 16 + 8 + 32 + 8 + 40 + 8 + 8);
 const _: () = assert!(size_of::<CgroupEvent>() == 32);
+const _: () = assert!(size_of::<Connection>() == 8 + 40 + 40);
+const _: () = assert!(size_of::<Packet>() == 40 + 88 + 16);
+const _: () = assert!(size_of::<ConfirmEvent>() == 16 + 144 + 16 + 8);
+const _: () = assert!(size_of::<ClashEvent>() == 16 + 8 + 88 + 8);
+const _: () = assert!(size_of::<EvictionEvent>() == 16 + 88 + 8);
+const _: () = assert!(size_of::<DropEvent>() == 16 + 144 + 16 + 8 * MAX_FRAMES + 8 + 8);
+const _: () = assert!(size_of::<IcmpEvent>() == 16 + 144 + 8);
+const _: () = assert!(size_of::<SendFailureEvent>() == 120 + 16);

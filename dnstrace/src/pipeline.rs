@@ -33,6 +33,7 @@ impl Pipeline {
                 let decoded = dns::decode(&seen.payload, seen.length);
                 self.tracker.message(Observation { seen, decoded, owner }, &mut out);
             }
+            _ => {}
         }
         out
     }

@@ -15,6 +15,7 @@ use super::{
     diagnostics::{self, Diagnostics},
     hooks::{Kind, Row, TABLE},
     kallsyms::Symbols,
+    names::KernelNames,
     offsets,
     preflight::VMLINUX_BTF,
     ring::Ring,
@@ -96,7 +97,10 @@ impl Capture {
         let mut ebpf = load(&offsets, &config, request)?;
         fill(&mut ebpf, "TARGET_CGROUPS", &request.cgroups)?;
         fill(&mut ebpf, "TARGET_NETNS", &request.netns)?;
-        let ring = Ring::open(ebpf.take_map("EVENTS").ok_or(CaptureError::Object("map EVENTS"))?)?;
+        let ring = Ring::open(
+            ebpf.take_map("EVENTS").ok_or(CaptureError::Object("map EVENTS"))?,
+            KernelNames::new(&btf),
+        )?;
         let diagnostics = if request.verbose { Some(Diagnostics::open(&mut ebpf)?) } else { None };
         let mut capture = Self { ebpf, diagnostics, missing: Vec::new() };
         capture.attach_all()?;

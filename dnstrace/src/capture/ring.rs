@@ -7,7 +7,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::event::{Event, WireError, decode};
 
-use super::CaptureError;
+use super::{CaptureError, names::KernelNames};
 
 /// Records taken from the ring at a time, before the caller gets its turn.
 const BATCH: usize = 4096;
@@ -15,6 +15,7 @@ const BATCH: usize = 4096;
 /// The user's end of the ring.
 pub struct Ring {
     ring: AsyncFd<RingBuf<MapData>>,
+    names: KernelNames,
     /// Records that this dnstrace could not decode, and the last reason.
     undecoded: (u64, Option<WireError>),
 }
@@ -22,11 +23,11 @@ pub struct Ring {
 impl Ring {
     /// # Errors
     /// If `map` is no ring buffer or there is no tokio runtime to wait in.
-    pub fn open(map: Map) -> Result<Self, CaptureError> {
+    pub fn open(map: Map, names: KernelNames) -> Result<Self, CaptureError> {
         let ring = RingBuf::try_from(map).map_err(|error| CaptureError::Map { name: "EVENTS", error })?;
         // SAFETY: the ring owns its file descriptor and keeps it open as long as it lives.
         let ring = unsafe { AsyncFd::register(ring) }.map_err(|error| CaptureError::Ring(error.into()))?;
-        Ok(Self { ring, undecoded: (0, None) })
+        Ok(Self { ring, names, undecoded: (0, None) })
     }
 
     /// Waits for records, then appends the events of those that are there, at most a batch.
@@ -36,7 +37,7 @@ impl Ring {
     /// If the ring cannot be waited for.
     pub async fn read(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
         let mut ready = self.ring.readable_mut().await?;
-        if take(ready.get_inner_mut(), &mut self.undecoded, events) < BATCH {
+        if take(ready.get_inner_mut(), &mut self.names, &mut self.undecoded, events) < BATCH {
             ready.clear_ready();
         }
         Ok(())
@@ -44,7 +45,7 @@ impl Ring {
 
     /// What is in the ring now, without waiting.
     pub fn drain(&mut self, events: &mut Vec<Event>) {
-        while take(self.ring.get_mut(), &mut self.undecoded, events) == BATCH {}
+        while take(self.ring.get_mut(), &mut self.names, &mut self.undecoded, events) == BATCH {}
     }
 
     /// Records that could not be decoded so far, and the last reason: a fault of dnstrace itself.
@@ -56,12 +57,13 @@ impl Ring {
 /// Takes up to a batch of records. Returns how many.
 fn take(
     ring: &mut RingBuf<MapData>,
+    names: &mut KernelNames,
     undecoded: &mut (u64, Option<WireError>),
     events: &mut Vec<Event>,
 ) -> usize {
     for taken in 0..BATCH {
         let Some(record) = ring.next() else { return taken };
-        if let Err(error) = decode(&record, events) {
+        if let Err(error) = decode(&record, names, events) {
             undecoded.0 += 1;
             undecoded.1 = Some(error);
         }

@@ -6,10 +6,16 @@
 
 mod conversation;
 mod model;
+mod step;
 mod tracker;
 
 pub use conversation::{Conversation, Role};
-pub use model::{Answer, Attempt, Fate, Observation, Outcome, Query, Stray, StrayReason};
+pub use model::{
+    Answer, Attempt, Fate, Observation, Outcome, Query, Stray, StrayPacket, StrayPacketReason, StrayReason,
+};
+pub use step::{
+    Conntrack, Dropped, InsertFailure, Insertion, Leg, REPLY_ONLY_LIFE, Step, What, Winner, WinnerQuery,
+};
 pub use tracker::{Limits, Output, Totals, Tracker};
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use crate::{
     dns::{Decoded, Defect, Edns, Flags, Message, Question},
-    event::{KernelTime, SocketMessage, Task, Transport},
+    event::{Flow, KernelTime, SocketMessage, Task, Transport},
     identify::Owner,
 };
 
-use super::{Conversation, Role};
+use super::{Conversation, Role, Step};
 
 /// A message with all that is known of it: what the tracker is fed.
 #[derive(Clone, Debug)]
@@ -55,6 +55,12 @@ pub struct Attempt {
     pub length: u32,
     pub flags: Flags,
     pub edns: Option<Edns>,
+    /// The endpoint behind the address that was asked, where a translation was seen.
+    pub endpoint: Option<SocketAddr>,
+    /// What befell its packets, in order of time.
+    pub steps: Vec<Step>,
+    /// Steps beyond what is kept (see `Limits::steps`).
+    pub steps_left_out: u32,
     pub fate: Fate,
 }
 
@@ -65,8 +71,25 @@ pub enum Fate {
     Open,
     /// A response came, of whatever RCODE.
     Answered(Answer),
+    /// A response came so many nanoseconds after the query was sent, when the program no longer waited for it:
+    /// its socket was closed, or it never read what had arrived. The step tells which.
+    AnsweredLate { after: u64, step: usize },
+    /// The kernel refused to send the query. The step tells the errno.
+    SendFailed { step: usize },
+    /// The query was lost at conntrack insertion. The step tells why.
+    LostAtConntrack { step: usize },
+    /// The query was dropped on its way. The step tells where.
+    Dropped { step: usize },
+    /// An ICMP error came back for the query (or was sent back, if its arrival was not seen).
+    Rejected { step: usize },
+    /// The answer was dropped on its way. The step tells where.
+    AnswerDropped { step: usize },
+    /// The connection tracking entry was thrown out before the answer came; the answer was not seen again.
+    Evicted { step: usize },
     /// None came for `waited` nanoseconds: until the resolver tried again, or the time-out.
     Unanswered { waited: u64 },
+    /// None was seen for `waited` nanoseconds, but `lost` events were lost meanwhile: its fate may be among them.
+    Unknown { waited: u64, lost: u64 },
     /// Another attempt of the query was answered before this one could be expected to be (a resolver that asks
     /// all its servers at once).
     NotAwaited,
@@ -77,6 +100,8 @@ pub enum Fate {
 pub struct Answer {
     /// When the program received it (client) or the socket sent it (server).
     pub time: KernelTime,
+    /// When it had been put into the socket's buffer, if that was seen.
+    pub arrived: Option<KernelTime>,
     pub message: Message,
     /// What could not be read of it.
     pub defect: Option<Defect>,
@@ -134,7 +159,7 @@ impl Attempt {
     pub fn answer(&self) -> Option<&Answer> {
         match &self.fate {
             Fate::Answered(answer) => Some(answer),
-            Fate::Open | Fate::Unanswered { .. } | Fate::NotAwaited => None,
+            _ => None,
         }
     }
 }
@@ -160,4 +185,27 @@ pub enum StrayReason {
     Surplus { query: u64 },
     /// A response that came so many nanoseconds after its attempt, when the query had been given up.
     Late { query: u64, after: u64 },
+}
+
+/// A thing that befell a DNS packet that is no part of a query under way: shown for what it is, never dropped.
+#[derive(Clone, Debug)]
+pub struct StrayPacket {
+    pub step: Step,
+    /// As the packet's headers were.
+    pub flow: Flow,
+    /// The packet's DNS message, as far as it was captured.
+    pub decoded: Decoded,
+    pub reason: StrayPacketReason,
+}
+
+/// Why it is no part of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StrayPacketReason {
+    /// No attempt was seen that it could belong to: sent by another node or namespace, before the trace, or by
+    /// somebody who is not traced.
+    NoAttempt,
+    /// It could belong to several.
+    Ambiguous,
+    /// It belongs to the query of this number, which has ended.
+    Ended { query: u64 },
 }

@@ -53,6 +53,7 @@ impl Client {
             socket: self.socket,
             netns: self.netns,
             task: Task { cgroup: 1, pid: self.pid, tid: self.tid, comm: "curl".into() },
+            arrived: None,
             payload: Bytes::new(),
             length: 40,
             gap: None,
@@ -127,6 +128,7 @@ fn fates(query: &Query) -> String {
             Fate::Unanswered { .. } => 'u',
             Fate::NotAwaited => 'n',
             Fate::Open => 'o',
+            _ => '?',
         })
         .collect()
 }

@@ -7,7 +7,9 @@ use crate::{
     event::KernelTime,
 };
 
-use super::{Answer, Attempt, Conversation, Fate, Observation, Outcome, Query, Role, Stray, StrayReason};
+use super::{
+    Answer, Attempt, Conversation, Fate, Observation, Outcome, Query, Role, Stray, StrayPacket, StrayReason,
+};
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
@@ -33,6 +35,8 @@ pub struct Limits {
     pub queries: usize,
     /// Attempts kept of one query.
     pub attempts: usize,
+    /// Steps kept of one attempt.
+    pub steps: usize,
     /// Nanoseconds after its last attempt at which a query counts as unanswered.
     pub timeout: u64,
     /// Nanoseconds for which an ended query is remembered, to know a late answer.
@@ -43,7 +47,7 @@ impl Default for Limits {
     /// The time-out is a little above the 5 s that glibc, Go and dig wait before they try again: so a retry is
     /// seen as one.
     fn default() -> Self {
-        Self { queries: 65_536, attempts: 64, timeout: 6 * SECOND, late: 30 * SECOND }
+        Self { queries: 65_536, attempts: 64, steps: 32, timeout: 6 * SECOND, late: 30 * SECOND }
     }
 }
 
@@ -52,6 +56,7 @@ impl Default for Limits {
 pub enum Output {
     Query(Box<Query>),
     Stray(Box<Stray>),
+    Packet(Box<StrayPacket>),
 }
 
 /// What the tracker gave up for want of room.
@@ -191,6 +196,9 @@ impl Tracker {
             length: observation.seen.length,
             flags: message.flags,
             edns: message.edns,
+            endpoint: None,
+            steps: Vec::new(),
+            steps_left_out: 0,
             fate: Fate::Open,
         };
         match self.continued(observation, &question, &attempt) {
@@ -286,6 +294,7 @@ impl Tracker {
         if let Some(place) = places.iter().rev().filter(matching).find(waiting).copied() {
             let answer = Answer {
                 time: observation.seen.time,
+                arrived: observation.seen.arrived,
                 length: observation.seen.length,
                 defect: observation.decoded.defect,
                 message,

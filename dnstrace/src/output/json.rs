@@ -28,6 +28,7 @@ pub fn line(output: &Output, clock: &WallClock) -> serde_json::Result<String> {
     match output {
         Output::Query(query) => serde_json::to_string(&QueryLine::new(query, clock)),
         Output::Stray(stray) => serde_json::to_string(&MessageLine::new(stray, clock)),
+        Output::Packet(_) => Ok(String::new()),
     }
 }
 
@@ -316,6 +317,14 @@ impl AttemptFields {
         };
         let (fate, waited_ns) = match &attempt.fate {
             Fate::Answered(_) => ("answered", None),
+            Fate::AnsweredLate { after, .. } => ("answered_late", Some(*after)),
+            Fate::SendFailed { .. } => ("send_failed", None),
+            Fate::LostAtConntrack { .. } => ("lost_at_conntrack", None),
+            Fate::Dropped { .. } => ("dropped", None),
+            Fate::Rejected { .. } => ("rejected", None),
+            Fate::AnswerDropped { .. } => ("answer_dropped", None),
+            Fate::Evicted { .. } => ("evicted", None),
+            Fate::Unknown { waited, .. } => ("unknown", Some(*waited)),
             Fate::Unanswered { waited } => ("unanswered", Some(*waited)),
             Fate::NotAwaited => ("not_awaited", None),
             Fate::Open => ("open", None),

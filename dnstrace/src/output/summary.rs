@@ -67,6 +67,7 @@ impl Summary {
     pub fn add(&mut self, output: &Output) {
         match output {
             Output::Query(query) => self.add_query(query),
+            Output::Packet(_) => {}
             Output::Stray(_) => {
                 self.counts.strays += 1;
                 self.counts.messages += 1;

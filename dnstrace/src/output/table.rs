@@ -50,6 +50,7 @@ impl Table {
         match output {
             Output::Query(query) => self.query(query),
             Output::Stray(stray) => self.stray(stray),
+            Output::Packet(_) => String::new(),
         }
     }
 
@@ -152,6 +153,14 @@ fn fate(attempt: &Attempt) -> String {
             answer::status(&answer.message),
             units::duration(answer.time.since(attempt.time))
         ),
+        Fate::AnsweredLate { after, .. } => format!("answered late, after {}", units::duration(*after)),
+        Fate::SendFailed { .. } => "not sent".to_owned(),
+        Fate::LostAtConntrack { .. } => "lost at conntrack insert".to_owned(),
+        Fate::Dropped { .. } => "dropped".to_owned(),
+        Fate::Rejected { .. } => "rejected".to_owned(),
+        Fate::AnswerDropped { .. } => "its answer was dropped".to_owned(),
+        Fate::Evicted { .. } => "its conntrack entry was thrown out".to_owned(),
+        Fate::Unknown { waited, .. } => format!("not known, nothing seen for {}", units::duration(*waited)),
         Fate::Unanswered { waited } => format!("no answer for {}", units::duration(*waited)),
         Fate::NotAwaited => "not waited for, another attempt was answered first".to_owned(),
     }

@@ -64,6 +64,7 @@ fn observation(at: u64, message: Message) -> Observation {
             socket: 1,
             netns: 4_026_532_200,
             task: Task { cgroup: 1, pid: 4121, tid: 4122, comm: "curl".into() },
+            arrived: None,
             payload: Bytes::new(),
             length: 44,
             gap: None,

@@ -89,7 +89,7 @@ mod tests {
         std::iter::from_fn(|| order.pop(KernelTime(until)))
             .map(|event| match event {
                 Event::Cgroup(made) => (made.time.0, made.cgroup),
-                Event::Message(_) => panic!("a message"),
+                other => panic!("{other:?}"),
             })
             .collect()
     }

@@ -1,0 +1,177 @@
+//! What the running kernel calls the numbers in its records: drop reasons, functions, netfilter hooks.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dnstrace_ebpf::wire::NO_REASON;
+
+use crate::event::{DropPlace, Names, NetfilterHook, TableFull};
+
+use super::{btf::Btf, kallsyms::Addresses};
+
+const KALLSYMS: &str = "/proc/kallsyms";
+const CONNTRACK_COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+const CONNTRACK_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+
+/// An address that is in no known function may be in a module that was loaded since: the list is read again, at most
+/// this often (it takes a tenth of a second).
+const RELOAD: Duration = Duration::from_secs(10);
+
+/// The names of the running kernel.
+#[derive(Debug)]
+pub struct KernelNames {
+    /// `enum skb_drop_reason` without `SKB_DROP_REASON_`.
+    reasons: HashMap<u32, Arc<str>>,
+    /// Read when the first drop is seen: most traces need none.
+    addresses: Option<Addresses>,
+    loaded: Option<Instant>,
+    functions: HashMap<u64, Option<Arc<str>>>,
+}
+
+/// Addresses whose function is remembered at the most.
+const FUNCTIONS: usize = 4096;
+
+impl KernelNames {
+    pub fn new(btf: &Btf) -> Self {
+        let reasons = btf.enum_values("skb_drop_reason").into_iter().filter_map(|(name, value)| {
+            let name = name.strip_prefix("SKB_DROP_REASON_").or_else(|| name.strip_prefix("SKB_"))?;
+            Some((u32::try_from(value).ok()?, Arc::from(name)))
+        });
+        Self { reasons: reasons.collect(), addresses: None, loaded: None, functions: HashMap::new() }
+    }
+
+    /// The function around a code address.
+    fn function(&mut self, address: u64) -> Option<Arc<str>> {
+        if let Some(known) = self.functions.get(&address) {
+            return known.clone();
+        }
+        let mut found = self.look_up(address);
+        if found.is_none() && self.loaded.is_none_or(|loaded| loaded.elapsed() > RELOAD) {
+            self.loaded = Some(Instant::now());
+            self.addresses = Addresses::load(Path::new(KALLSYMS)).ok();
+            found = self.look_up(address);
+        }
+        if self.functions.len() >= FUNCTIONS {
+            self.functions.clear();
+        }
+        if found.is_some() {
+            self.functions.insert(address, found.clone());
+        }
+        found
+    }
+
+    fn look_up(&self, address: u64) -> Option<Arc<str>> {
+        self.addresses.as_ref()?.lookup(address).map(|location| Arc::from(location.function))
+    }
+
+    fn reason(&self, reason: u32) -> Option<Arc<str>> {
+        /// `SKB_DROP_REASON_SUBSYS_SHIFT`, include/net/dropreason.h, since 6.4.
+        const SUBSYSTEM: u32 = 16;
+        if reason == NO_REASON {
+            return None;
+        }
+        let named = self.reasons.get(&reason).cloned();
+        Some(named.unwrap_or_else(|| match reason >> SUBSYSTEM {
+            0 => format!("reason {reason}").into(),
+            subsystem => format!("subsystem {subsystem} reason {}", reason & 0xffff).into(),
+        }))
+    }
+}
+
+impl Names for KernelNames {
+    fn drop_place(&mut self, reason: u32, location: u64, frames: &[u64]) -> DropPlace {
+        // A return address is that of the next instruction: one byte back is in the call.
+        let callers: Vec<_> = frames.iter().map(|frame| self.function(frame.wrapping_sub(1))).collect();
+        DropPlace {
+            reason: self.reason(reason),
+            function: self.function(location),
+            hook: netfilter_hook(callers.iter().map(|function| function.as_deref().unwrap_or_default())),
+        }
+    }
+
+    fn table_full(&mut self, netns: Option<u32>) -> TableFull {
+        let own = fs::metadata("/proc/self/ns/net").map(|metadata| metadata.ino()).ok();
+        TableFull {
+            // The file tells of the reader's own namespace.
+            count: if netns.map(u64::from) == own { number(CONNTRACK_COUNT) } else { None },
+            max: number(CONNTRACK_MAX),
+        }
+    }
+}
+
+fn number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The hook that a packet was in, by the functions on the stack from the innermost: the one that called
+/// `nf_hook_slow`. None if the packet did not die in netfilter, or after it had waited in an NFQUEUE (`nf_reinject`).
+fn netfilter_hook<'a>(callers: impl Iterator<Item = &'a str>) -> Option<NetfilterHook> {
+    let mut outside = callers.skip_while(|function| !function.starts_with("nf_hook_slow"));
+    outside.next()?;
+    outside.find_map(hook_of)
+}
+
+/// Callers of `nf_hook_slow`, 5.10 to 7.2: `NF_HOOK` is inline, so they are the functions it stands in or is inlined
+/// into. br_netfilter calls it for bridged packets, as if they were routed.
+fn hook_of(function: &str) -> Option<NetfilterHook> {
+    // A part that the compiler split off (`br_nf_forward_ip.part.0`) is the function.
+    Some(match function.split('.').next()? {
+        "ip_rcv"
+        | "ip_list_rcv"
+        | "ip_sublist_rcv"
+        | "ipv6_rcv"
+        | "ipv6_list_rcv"
+        | "ip6_sublist_rcv"
+        | "ip6_sublist_rcv_finish"
+        | "br_nf_pre_routing"
+        | "br_nf_pre_routing_ipv6" => NetfilterHook::Prerouting,
+        "ip_local_deliver" | "ip6_input" => NetfilterHook::Input,
+        "ip_forward" | "ip6_forward" | "br_nf_forward_ip" | "br_nf_forward" => NetfilterHook::Forward,
+        "__ip_local_out" | "ip_local_out" | "__ip6_local_out" | "ip6_local_out" | "ip6_xmit"
+        | "raw_sendmsg" | "rawv6_sendmsg" => NetfilterHook::Output,
+        "ip_output" | "ip_mc_output" | "ip6_output" | "br_nf_post_routing" => NetfilterHook::Postrouting,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hook_is_whose_function_called_netfilter() {
+        let hook = |frames: &[&str]| netfilter_hook(frames.iter().copied());
+        assert_eq!(
+            hook(&["kfree_skb_reason", "nf_hook_slow", "ip_forward", "ip_rcv"]),
+            Some(NetfilterHook::Forward)
+        );
+        assert_eq!(
+            hook(&["nft_do_chain", "nft_do_chain_inet", "nf_hook_slow", "__ip_local_out", "ip_send_skb"]),
+            Some(NetfilterHook::Output)
+        );
+        assert_eq!(hook(&["nf_hook_slow", "br_nf_forward_ip.part.0"]), Some(NetfilterHook::Forward));
+        // Not in netfilter at all, although netfilter functions are further out.
+        assert_eq!(hook(&["kfree_skb_reason", "ip_forward", "ip_rcv"]), None);
+        assert_eq!(hook(&["nf_hook_slow", "nf_reinject", "nfqnl_recv_verdict"]), None);
+    }
+
+    #[test]
+    fn reasons_have_the_kernels_names_or_their_numbers() {
+        let names = KernelNames {
+            reasons: HashMap::from([(7, "NETFILTER_DROP".into())]),
+            addresses: None,
+            loaded: None,
+            functions: HashMap::new(),
+        };
+        assert_eq!(names.reason(7).as_deref(), Some("NETFILTER_DROP"));
+        assert_eq!(names.reason(8).as_deref(), Some("reason 8"));
+        assert_eq!(names.reason(3 << 16 | 5).as_deref(), Some("subsystem 3 reason 5"));
+        assert_eq!(names.reason(NO_REASON), None);
+    }
+}

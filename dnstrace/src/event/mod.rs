@@ -1,0 +1,156 @@
+//! Events: what a [`crate::source`] yields and the core works on. Decoded from the kernel's wire records (or a
+//! recording), free of kernel layout.
+
+mod decode;
+mod packet;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+pub use decode::{Names, WireError, decode};
+pub use packet::{
+    Clash, Confirm, ConfirmResult, Connection, DropPlace, Eviction, Icmp, IcmpError, Loss, NetfilterHook,
+    Packet, PacketDrop, Refused, SendFailure, TableFull, Tracking,
+};
+
+/// Kernel time: nanoseconds of `CLOCK_MONOTONIC`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KernelTime(pub u64);
+
+impl KernelTime {
+    /// Nanoseconds from `earlier` to `self`; 0 if `earlier` is the later one (two CPUs, one instant).
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// This time moved on by `nanoseconds`.
+    pub fn plus(self, nanoseconds: u64) -> Self {
+        Self(self.0.saturating_add(nanoseconds))
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A DNS message passed a socket.
+    Message(SocketMessage),
+    /// A cgroup was made: a container is about to start.
+    Cgroup(CgroupMade),
+    /// Connection tracking inserted a DNS packet's entry, or did not.
+    Confirm(Box<Confirm>),
+    /// Two entries clashed.
+    Clash(Clash),
+    /// An entry was thrown out of the full connection tracking table.
+    Eviction(Box<Eviction>),
+    /// A DNS packet was dropped.
+    Drop(Box<PacketDrop>),
+    /// An ICMP error about a DNS packet.
+    Icmp(Box<Icmp>),
+    /// The kernel refused to send a DNS message.
+    SendFailure(SendFailure),
+    /// Events were lost: not one of the kernel's, but of whoever reads them.
+    Loss(Loss),
+}
+
+impl Event {
+    /// When it happened.
+    pub fn time(&self) -> KernelTime {
+        match self {
+            Self::Message(message) => message.time,
+            Self::Cgroup(made) => made.time,
+            Self::Confirm(confirm) => confirm.time,
+            Self::Clash(clash) => clash.time,
+            Self::Eviction(eviction) => eviction.time,
+            Self::Drop(drop) => drop.time,
+            Self::Icmp(icmp) => icmp.time,
+            Self::SendFailure(failure) => failure.time,
+            Self::Loss(loss) => loss.time,
+        }
+    }
+}
+
+/// UDP or TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// The two ends of a message, from its sender to its receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Flow {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub transport: Transport,
+}
+
+impl Flow {
+    /// The way back.
+    pub fn reversed(self) -> Self {
+        Self { source: self.destination, destination: self.source, ..self }
+    }
+}
+
+/// Whether the socket sent the message or a program received it from the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    Sent,
+    Received,
+}
+
+/// The task in which the message passed the socket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Task {
+    /// Id of its cgroup.
+    pub cgroup: u64,
+    /// Process id on the node.
+    pub pid: u32,
+    /// Thread id on the node.
+    pub tid: u32,
+    /// Name of the process (`comm` of its main thread); comes from strangers, not escaped.
+    pub comm: String,
+}
+
+/// Why payload is missing from a [`SocketMessage`] beside the capture's own limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CaptureGap {
+    /// The rest lay outside the packet's linear part.
+    Nonlinear,
+    /// The kernel could not read it.
+    Unreadable,
+}
+
+/// A DNS message at a socket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SocketMessage {
+    pub time: KernelTime,
+    pub direction: Direction,
+    pub flow: Flow,
+    /// Kernel address of the socket: tells sockets apart while they live.
+    pub socket: u64,
+    /// Inode number of the socket's network namespace.
+    pub netns: u32,
+    pub task: Task,
+    /// When the packet was put into the socket's buffer; none where sent, or if that was not seen.
+    pub arrived: Option<KernelTime>,
+    /// Payload as captured: at most `length` bytes.
+    pub payload: Bytes,
+    /// Bytes of payload the message really had.
+    pub length: u32,
+    /// Why `payload` is shorter than `length`, where the capture's limit is not the reason.
+    pub gap: Option<CaptureGap>,
+}
+
+/// A cgroup was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupMade {
+    pub time: KernelTime,
+    pub cgroup: u64,
+    /// 0 for the unified hierarchy.
+    pub hierarchy: u32,
+    /// Path below the root of its hierarchy, as the kernel has it.
+    pub path: String,
+}

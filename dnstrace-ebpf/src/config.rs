@@ -32,14 +32,80 @@ pub struct Offsets {
     pub skb_network_header: u32,
     /// `sk_buff.transport_header`
     pub skb_transport_header: u32,
+    /// `sk_buff.protocol`
+    pub skb_protocol: u32,
+    /// `sk_buff.dev`
+    pub skb_dev: u32,
+    /// `sk_buff._nfct`: optional (a kernel without connection tracking).
+    pub skb_nfct: u32,
     /// `skb_shared_info.gso_size`
     pub shinfo_gso_size: u32,
+    /// `net_device.nd_net.net`
+    pub dev_net: u32,
     /// `sock.sk_protocol`: 16 bits wide since 5.6.
     pub sk_protocol: u32,
     /// `sock.__sk_common.skc_net.net`
     pub sk_net: u32,
+    /// `sock.__sk_common.skc_family`
+    pub sk_family: u32,
+    /// `sock.__sk_common.skc_daddr`
+    pub sk_daddr: u32,
+    /// `sock.__sk_common.skc_rcv_saddr`
+    pub sk_rcv_saddr: u32,
+    /// `sock.__sk_common.skc_v6_daddr`: optional (a kernel without IPv6).
+    pub sk_v6_daddr: u32,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`: likewise.
+    pub sk_v6_rcv_saddr: u32,
+    /// `sock.__sk_common.skc_dport`: network order.
+    pub sk_dport: u32,
+    /// `sock.__sk_common.skc_num`: CPU order.
+    pub sk_num: u32,
     /// `net.ns.inum`
     pub net_inum: u32,
+    /// `nf_conn.tuplehash`: two `nf_conntrack_tuple_hash`. This and all of `nf_conn` optional, together.
+    pub ct_tuplehash: u32,
+    /// Size of `nf_conntrack_tuple_hash`.
+    pub tuplehash_size: u32,
+    /// `nf_conntrack_tuple_hash.tuple`
+    pub tuplehash_tuple: u32,
+    /// `nf_conn.status`
+    pub ct_status: u32,
+    /// `nf_conn.timeout`: in jiffies, 32 bits of them.
+    pub ct_timeout: u32,
+    /// `nf_conn.ct_net.net`
+    pub ct_net: u32,
+    /// `nf_conntrack_tuple.src.u3`
+    pub tuple_src: u32,
+    /// `nf_conntrack_tuple.src.u.all`
+    pub tuple_sport: u32,
+    /// `nf_conntrack_tuple.src.l3num`
+    pub tuple_l3num: u32,
+    /// `nf_conntrack_tuple.dst.u3`
+    pub tuple_dst: u32,
+    /// `nf_conntrack_tuple.dst.u.all`
+    pub tuple_dport: u32,
+    /// `nf_conntrack_tuple.dst.protonum`
+    pub tuple_protonum: u32,
+    /// `nf_conntrack_tuple.dst.dir`
+    pub tuple_dir: u32,
+    /// `msghdr.msg_name`
+    pub msg_name: u32,
+    /// `msghdr.msg_iter`
+    pub msg_iter: u32,
+    /// `iov_iter.iter_type`, `iov_iter.type` before 5.14: the low byte of it tells.
+    pub iter_type: u32,
+    /// `iov_iter.iov_offset`
+    pub iter_iov_offset: u32,
+    /// `iov_iter.count`
+    pub iter_count: u32,
+    /// `iov_iter.__iov`, `iov_iter.iov` before 6.4.
+    pub iter_iov: u32,
+    /// `iov_iter.ubuf`: optional (since 6.0).
+    pub iter_ubuf: u32,
+    /// `iovec.iov_base`
+    pub iovec_base: u32,
+    /// `iovec.iov_len`
+    pub iovec_len: u32,
     /// `task_struct.group_leader`
     pub task_group_leader: u32,
     /// `task_struct.comm`
@@ -68,32 +134,7 @@ pub struct Offsets {
 
 impl Offsets {
     /// No offset known yet.
-    pub const ABSENT: Self = Self {
-        skb_head: ABSENT,
-        skb_data: ABSENT,
-        skb_len: ABSENT,
-        skb_data_len: ABSENT,
-        skb_end: ABSENT,
-        skb_sk: ABSENT,
-        skb_network_header: ABSENT,
-        skb_transport_header: ABSENT,
-        shinfo_gso_size: ABSENT,
-        sk_protocol: ABSENT,
-        sk_net: ABSENT,
-        net_inum: ABSENT,
-        task_group_leader: ABSENT,
-        task_comm: ABSENT,
-        task_cgroups: ABSENT,
-        css_set_dfl_cgrp: ABSENT,
-        css_set_subsys: ABSENT,
-        css_cgroup: ABSENT,
-        css_parent: ABSENT,
-        cgroup_self: ABSENT,
-        cgroup_kn: ABSENT,
-        cgroup_root: ABSENT,
-        cgroup_root_hierarchy_id: ABSENT,
-        kernfs_node_id: ABSENT,
-    };
+    pub const ABSENT: Self = zerocopy::transmute!([ABSENT; size_of::<Self>() / 4]);
 }
 
 /// Everything else that the programs are told.
@@ -109,6 +150,14 @@ pub struct Config {
     pub memory_cgrp_id: u32,
     /// Process id that is traced, with [`target::PROCESS`].
     pub pid: u32,
+    /// 1: the `kfree_skb` tracepoint hands over a reason.
+    pub drop_reasons: u32,
+    /// `ITER_IOVEC`, or [`ABSENT`].
+    pub iter_iovec: u32,
+    /// `ITER_UBUF`, or [`ABSENT`] (before 6.0).
+    pub iter_ubuf: u32,
+    /// Bits of [`Offsets::iter_type`]'s low byte that tell the type: before 5.14 the lowest bit was the direction.
+    pub iter_mask: u32,
     /// Zero.
     pub reserved: u32,
     /// Process name that is traced, with [`target::COMM`], NUL-padded.
@@ -122,6 +171,10 @@ impl Config {
         target: 0,
         memory_cgrp_id: ABSENT,
         pid: 0,
+        drop_reasons: 0,
+        iter_iovec: ABSENT,
+        iter_ubuf: ABSENT,
+        iter_mask: 0xff,
         reserved: 0,
         comm: [0; crate::wire::COMM_LEN],
     };
@@ -153,10 +206,34 @@ pub enum Hook {
     SkbConsumeUdp = 2,
     /// raw tracepoint `cgroup_mkdir`
     CgroupMkdir = 3,
+    /// `__udp_enqueue_schedule_skb`
+    UdpEnqueue = 4,
+    /// `udp_sendmsg`, entry and return
+    UdpSendmsg = 5,
+    /// `udpv6_sendmsg`, entry and return
+    Udpv6Sendmsg = 6,
+    /// raw tracepoint `kfree_skb`
+    KfreeSkb = 7,
+    /// `__nf_conntrack_confirm`, entry and return
+    Confirm = 8,
+    /// `nf_ct_resolve_clash`
+    ResolveClash = 9,
+    /// `early_drop`, entry and return
+    EarlyDrop = 10,
+    /// `nf_ct_delete`
+    CtDelete = 11,
+    /// `__icmp_send`
+    IcmpSend = 12,
+    /// `icmp6_send`
+    Icmp6Send = 13,
+    /// `__udp4_lib_err`
+    Udp4Err = 14,
+    /// `__udp6_lib_err`
+    Udp6Err = 15,
 }
 
 /// Number of [`Hook`]s.
-pub const HOOKS: u32 = 4;
+pub const HOOKS: u32 = 16;
 
 /// What one hook did: the value of the per-CPU map `COUNTERS`.
 #[repr(C)]
@@ -172,6 +249,24 @@ pub struct Counters {
     pub filtered: u64,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 24 * 4);
-const _: () = assert!(size_of::<Config>() == 16 + 16 + 16);
+/// What happened in one network namespace, whatever the port: the value of the per-CPU map `TOTALS`, to be compared
+/// with the kernel's own counters.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Totals {
+    /// UDP packets that sockets sent: `Udp.OutDatagrams`, and those that were refused after that.
+    pub udp_sent: u64,
+    /// The same over IPv6: `Udp6OutDatagrams`.
+    pub udp6_sent: u64,
+    /// Datagrams that programs received, over IPv4 and IPv6: `Udp.InDatagrams` and `Udp6InDatagrams`.
+    pub udp_received: u64,
+    /// Clashes that connection tracking resolved: `clash_resolve`.
+    pub clashes_resolved: u64,
+    /// Entries that connection tracking could not insert: `insert_failed`.
+    pub insert_failed: u64,
+}
+
+const _: () = assert!(size_of::<Offsets>() == 57 * 4);
+const _: () = assert!(size_of::<Config>() == 16 + 32 + 16);
 const _: () = assert!(size_of::<Counters>() == 32);
+const _: () = assert!(size_of::<Totals>() == 40);

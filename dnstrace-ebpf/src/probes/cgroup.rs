@@ -14,12 +14,12 @@ use dnstrace_ebpf::{
 
 use super::{
     kernel::{Cgroup, Skip},
-    ring::{Record, count, header},
+    ring::{EXCERPT, Record, count, header},
 };
 
 /// One record under construction a CPU; its own, as a raw tracepoint may fire inside a kprobe program.
 #[map]
-static CGROUP: PerCpuArray<Record<CgroupEvent>> = PerCpuArray::with_max_entries(1, 0);
+static CGROUP: PerCpuArray<Record<CgroupEvent, EXCERPT>> = PerCpuArray::with_max_entries(1, 0);
 
 /// `TRACE_EVENT(cgroup_mkdir, TP_PROTO(struct cgroup *cgrp, const char *path))`,
 /// include/trace/events/cgroup.h, 5.10 to 7.2. The path is relative to the root of the hierarchy.

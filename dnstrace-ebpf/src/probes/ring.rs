@@ -6,7 +6,7 @@ use aya_ebpf::{
     EbpfContext,
     helpers::{
         bpf_get_smp_processor_id, bpf_ktime_get_ns,
-        generated::{bpf_probe_read_kernel, bpf_ringbuf_output},
+        generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_ringbuf_output},
     },
     macros::map,
     maps::{PerCpuArray, RingBuf},
@@ -14,7 +14,7 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use dnstrace_ebpf::{
     config::{Counters, HOOKS, Hook},
-    wire::{EventHeader, MAX_PAYLOAD},
+    wire::{EventHeader, MAX_EXCERPT, MAX_PAYLOAD},
 };
 
 use super::kernel::Skip;
@@ -23,26 +23,45 @@ use super::kernel::Skip;
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
+/// Records that did not fit into the ring, of all hooks: a single number, for whoever has to know in time.
+#[map]
+static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// What each hook did, by [`Hook`].
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(HOOKS, 0);
 
-/// A record under construction: too large for the stack of 512 bytes.
+/// A record under construction: too large for the stack of 512 bytes. `CAPACITY` is twice the bytes of payload that
+/// may be used, and a power of two: see [`bounded`].
 #[repr(C)]
-pub struct Record<H> {
+pub struct Record<H, const CAPACITY: usize> {
     pub head: H,
     payload: [u8; CAPACITY],
 }
 
-impl<H> Record<H> {
+/// Capacity for a DNS message at a socket.
+pub const WHOLE: usize = 2 * MAX_PAYLOAD;
+/// Capacity for the beginning of a message in a packet on its way.
+pub const EXCERPT: usize = 2 * MAX_EXCERPT;
+
+impl<H, const CAPACITY: usize> Record<H, CAPACITY> {
     /// Copies up to `length` bytes from kernel address `from` into the payload. Returns how many were copied:
     /// none if the memory could not be read.
     #[inline(always)]
     pub fn copy_payload(&mut self, from: u64, length: u32) -> u32 {
-        let length = bounded(length);
+        let length = bounded::<CAPACITY>(length);
         // SAFETY: the destination holds CAPACITY bytes, `bounded` gives less; the source is checked by the helper.
         let read =
             unsafe { bpf_probe_read_kernel(self.payload.as_mut_ptr().cast(), length, from as *const _) };
+        if read == 0 { length } else { 0 }
+    }
+
+    /// The same from the current program's memory. None if a page of it is not resident.
+    #[inline(always)]
+    pub fn copy_user_payload(&mut self, from: u64, length: u32) -> u32 {
+        let length = bounded::<CAPACITY>(length);
+        // SAFETY: as above.
+        let read = unsafe { bpf_probe_read_user(self.payload.as_mut_ptr().cast(), length, from as *const _) };
         if read == 0 { length } else { 0 }
     }
 
@@ -55,30 +74,37 @@ impl<H> Record<H> {
     /// Writes the head and `captured` bytes of payload into the ring.
     #[inline(always)]
     pub fn output(&self, captured: u32) -> Result<(), Skip> {
-        let size = size_of::<H>() as u64 + u64::from(bounded(captured));
+        let size = size_of::<H>() as u64 + u64::from(bounded::<CAPACITY>(captured));
         // SAFETY: `self` is at least `size` bytes long: `bounded` sees to that.
-        let written = unsafe {
-            bpf_ringbuf_output(
-                (&raw const EVENTS).cast_mut().cast(),
-                (&raw const *self).cast_mut().cast(),
-                size,
-                0,
-            )
-        };
-        if written == 0 { Ok(()) } else { Err(Skip::RingFull) }
+        unsafe { write(&raw const *self, size) }
     }
 }
 
-/// Bytes that a record under construction has for its payload: twice what is used, a power of two.
-const CAPACITY: usize = 2 * MAX_PAYLOAD;
-const _: () = assert!(CAPACITY.is_power_of_two());
+/// Writes a record without payload into the ring.
+#[inline(always)]
+pub fn output<T>(record: &T) -> Result<(), Skip> {
+    // SAFETY: a `T` is as long as itself.
+    unsafe { write(&raw const *record, size_of::<T>() as u64) }
+}
 
-/// `length`, at most [`MAX_PAYLOAD`], in a form that every verifier since 5.10 understands: the last word is a
+/// # Safety
+/// `size` bytes from `from` on must be readable.
+#[inline(always)]
+unsafe fn write<T>(from: *const T, size: u64) -> Result<(), Skip> {
+    // SAFETY: the caller vouches for the memory; the map is a ring buffer.
+    let written =
+        unsafe { bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), from.cast_mut().cast(), size, 0) };
+    if written == 0 { Ok(()) } else { Err(Skip::RingFull) }
+}
+
+/// `length`, at most half of `CAPACITY`, in a form that every verifier since 5.10 understands: the last word is a
 /// mask, which bounds the register itself. The bound that a comparison gives is lost when LLVM spills the
 /// register before and reloads it after (seen on 6.1).
 #[inline(always)]
-fn bounded(length: u32) -> u32 {
-    let length = if length > MAX_PAYLOAD as u32 { MAX_PAYLOAD as u32 } else { length };
+fn bounded<const CAPACITY: usize>(length: u32) -> u32 {
+    const { assert!(CAPACITY.is_power_of_two()) };
+    let most = CAPACITY as u32 / 2;
+    let length = if length > most { most } else { length };
     core::hint::black_box(length) & (CAPACITY as u32 - 1)
 }
 
@@ -98,6 +124,12 @@ pub fn count(ctx: &impl EbpfContext, hook: Hook, result: Result<(), Skip>) -> u3
     }
     if result == Err(Skip::Unreadable) {
         warn!(ctx, "hook {}: kernel memory could not be read", hook as u32);
+    }
+    if result == Err(Skip::RingFull)
+        && let Some(lost) = LOST.get_ptr_mut(0)
+    {
+        // SAFETY: as below.
+        unsafe { *lost += 1 };
     }
     if let Some(counters) = COUNTERS.get_ptr_mut(hook as u32) {
         // SAFETY: this CPU's own slot; eBPF programs of one hook do not interrupt each other on a CPU.

@@ -1,7 +1,13 @@
 //! Whose messages are wanted: decided in the kernel, so that a busy node pays for one pod only.
 
-use aya_ebpf::{macros::map, maps::HashMap};
-use dnstrace_ebpf::{config::target, wire::Task};
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, LruHashMap},
+};
+use dnstrace_ebpf::{
+    config::target,
+    wire::{Flow, Packet, Task},
+};
 
 use super::kernel::{Cgroup, Skip, config};
 
@@ -55,4 +61,56 @@ fn listed(cgroup: Cgroup) -> Result<bool, Skip> {
         depth += 1;
     }
     Ok(false)
+}
+
+/// Flows of wanted messages, for the hooks that meet packets and not tasks. The oldest goes when it is full.
+#[map]
+static FLOWS: LruHashMap<Flow, u8> = LruHashMap::with_max_entries(65_536, 0);
+
+/// Remembers that packets of this flow, there and back, are wanted.
+#[inline(always)]
+pub fn remember(flow: &Flow) {
+    if config!(target) != 0 {
+        // An LRU map takes every key, or is out of memory for a moment: then the packet's fate stays untold.
+        _ = FLOWS.insert(flow, 1, 0);
+    }
+}
+
+/// Whether the user asked for this packet: one of a namespace that is meant, or of a flow that a wanted message has
+/// taken. `scratch` is room for a flow.
+#[inline(always)]
+pub fn packet_wanted(packet: &Packet, scratch: &mut Flow) -> bool {
+    let bits = config!(target);
+    if bits == 0 {
+        return true;
+    }
+    // SAFETY: as above.
+    if bits & target::LISTED != 0 && unsafe { TARGET_NETNS.get(packet.netns) }.is_some() {
+        return true;
+    }
+    if packet.connection.ct != 0 && known(&packet.connection.original) {
+        return true;
+    }
+    if known(&packet.flow) {
+        return true;
+    }
+    reverse_to(&packet.flow, scratch);
+    known(scratch)
+}
+
+#[inline(always)]
+fn known(flow: &Flow) -> bool {
+    // SAFETY: the value is a marker that nobody writes after insertion.
+    unsafe { FLOWS.get(flow) }.is_some()
+}
+
+/// Writes the way back of `flow` to `to`.
+#[inline(always)]
+pub fn reverse_to(flow: &Flow, to: &mut Flow) {
+    to.saddr = flow.daddr;
+    to.daddr = flow.saddr;
+    to.sport = flow.dport;
+    to.dport = flow.sport;
+    to.protocol = flow.protocol;
+    to.reserved = [0; 3];
 }

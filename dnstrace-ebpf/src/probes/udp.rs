@@ -5,8 +5,9 @@
 //! of receiving. Checked on 5.10 to 7.2.
 
 use aya_ebpf::{
+    helpers::bpf_ktime_get_ns,
     macros::{kprobe, map},
-    maps::PerCpuArray,
+    maps::{LruHashMap, PerCpuArray},
     programs::ProbeContext,
 };
 use dnstrace_ebpf::{
@@ -15,14 +16,31 @@ use dnstrace_ebpf::{
 };
 
 use super::{
-    kernel::{IPPROTO_UDP, SkBuff, Skip, Sock, current_to},
-    ring::{Record, count, header},
-    target::wanted,
+    kernel::{IPPROTO_UDP, SkBuff, Skip, Sock, current_to, flow_to, watched},
+    ring::{Record, WHOLE, count, header},
+    send::note_sent,
+    target::{remember, wanted},
+    totals::total,
 };
 
 /// One record under construction a CPU. kprobe programs do not interrupt each other on a CPU.
 #[map]
-static MESSAGE: PerCpuArray<Record<MessageEvent>> = PerCpuArray::with_max_entries(1, 0);
+static MESSAGE: PerCpuArray<Record<MessageEvent, WHOLE>> = PerCpuArray::with_max_entries(1, 0);
+
+/// When and where a packet was put into a socket's buffer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Arrival {
+    pub time_ns: u64,
+    pub sock: u64,
+    pub netns: u32,
+    reserved: u32,
+}
+
+/// DNS packets in sockets' buffers, by the address of their `struct sk_buff`. The oldest goes when it is full: then the
+/// wait of its message is not told.
+#[map]
+static ARRIVALS: LruHashMap<u64, Arrival> = LruHashMap::with_max_entries(65_536, 0);
 
 /// `int ip_send_skb(struct net *net, struct sk_buff *skb)`, net/ipv4/ip_output.c, 5.10 to 7.2.
 #[kprobe]
@@ -42,6 +60,37 @@ pub fn skb_consume_udp(ctx: ProbeContext) -> u32 {
     count(&ctx, Hook::SkbConsumeUdp, try_consume(&ctx))
 }
 
+/// `int __udp_enqueue_schedule_skb(struct sock *sk, struct sk_buff *skb)`, net/ipv4/udp.c, 5.10 to 7.2: IPv6 as well.
+/// It may still refuse the packet, which is then dropped at once.
+#[kprobe]
+pub fn udp_enqueue(ctx: ProbeContext) -> u32 {
+    count(&ctx, Hook::UdpEnqueue, try_enqueue(&ctx))
+}
+
+#[inline(always)]
+fn try_enqueue(ctx: &ProbeContext) -> Result<(), Skip> {
+    let sock = Sock(ctx.arg(0).ok_or(Skip::NotOurs)?);
+    let skb = SkBuff(ctx.arg(1).ok_or(Skip::NotOurs)?);
+    let (sport, dport) = skb.udp_ports()?;
+    if !watched(sport) && !watched(dport) {
+        return Err(Skip::NotOurs);
+    }
+    // SAFETY: a helper without arguments.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    let arrival = Arrival { time_ns, sock: sock.0, netns: sock.netns()?, reserved: 0 };
+    _ = ARRIVALS.insert(skb.0, arrival, 0);
+    Err(Skip::NotOurs)
+}
+
+/// The arrival of a packet that leaves its socket's buffer now, if there was one.
+#[inline(always)]
+pub fn take_arrival(skb: SkBuff) -> Option<Arrival> {
+    // SAFETY: only the packet's owner writes its entry, and that is who calls.
+    let arrival = unsafe { ARRIVALS.get(skb.0) }.copied()?;
+    _ = ARRIVALS.remove(skb.0);
+    Some(arrival)
+}
+
 #[inline(always)]
 fn try_send(skb: Option<u64>, hook: Hook) -> Result<(), Skip> {
     let skb = SkBuff(skb.ok_or(Skip::NotOurs)?);
@@ -49,7 +98,12 @@ fn try_send(skb: Option<u64>, hook: Hook) -> Result<(), Skip> {
     if sock.protocol()? != u16::from(IPPROTO_UDP) {
         return Err(Skip::NotOurs);
     }
-    write_message(skb, sock, SENT, hook)
+    let netns = sock.netns()?;
+    total(netns, |totals| match hook {
+        Hook::Ip6SendSkb => totals.udp6_sent += 1,
+        _ => totals.udp_sent += 1,
+    });
+    write_message(skb, sock, netns, SENT, hook)
 }
 
 #[inline(always)]
@@ -61,14 +115,16 @@ fn try_consume(ctx: &ProbeContext) -> Result<(), Skip> {
     if length < 0 {
         return Err(Skip::NotOurs);
     }
-    write_message(skb, sock, RECEIVED, Hook::SkbConsumeUdp)
+    let netns = sock.netns()?;
+    total(netns, |totals| totals.udp_received += 1);
+    write_message(skb, sock, netns, RECEIVED, Hook::SkbConsumeUdp)
 }
 
 /// Writes the datagram in `skb` as a message of the current task.
 #[inline(always)]
-fn write_message(skb: SkBuff, sock: Sock, direction: u8, hook: Hook) -> Result<(), Skip> {
+fn write_message(skb: SkBuff, sock: Sock, netns: u32, direction: u8, hook: Hook) -> Result<(), Skip> {
     let datagram = skb.datagram()?;
-    let netns = sock.netns()?;
+    let arrival = if direction == RECEIVED { take_arrival(skb) } else { None };
     let record = MESSAGE.get_ptr_mut(0).ok_or(Skip::Unreadable)?;
     // SAFETY: this CPU's own slot, and no other kprobe program runs on this CPU meanwhile.
     let record = unsafe { &mut *record };
@@ -76,8 +132,13 @@ fn write_message(skb: SkBuff, sock: Sock, direction: u8, hook: Hook) -> Result<(
     if !wanted(&record.head.task, cgroup, netns)? {
         return Err(Skip::Unwanted);
     }
-    datagram.flow_to(&mut record.head.flow)?;
+    flow_to(datagram.ip_header(), datagram.sport, datagram.dport, &mut record.head.flow)?;
+    remember(&record.head.flow);
     record.head.header = header(kind::MESSAGE, hook);
+    if direction == SENT {
+        note_sent(sock, record.head.header.time_ns);
+    }
+    record.head.arrived_ns = arrival.map_or(0, |arrival| arrival.time_ns);
     record.head.sock = sock.0;
     record.head.netns = netns;
     record.head.direction = direction;

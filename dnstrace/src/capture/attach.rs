@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Pod,
     maps::{HashMap, MapData, MapError, PerCpuArray},
-    programs::{KProbe, ProgramError, RawTracePoint},
+    programs::{KProbe, Program, ProgramError, RawTracePoint},
 };
 use dnstrace_ebpf::config::{Config, Counters, Offsets};
 use zerocopy::{FromBytes as _, IntoBytes as _};
@@ -13,13 +13,16 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 use super::{
     btf::{Btf, BtfError},
     diagnostics::{self, Diagnostics},
-    hooks::{Kind, Row, TABLE},
+    hooks::{Kind, Needs, Row, TABLE},
     kallsyms::Symbols,
     names::KernelNames,
     offsets,
     preflight::VMLINUX_BTF,
     ring::Ring,
 };
+
+/// There while connection tracking is in the kernel, as a module or built in.
+const CONNTRACK_MODULE: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 
 /// The eBPF object, built by `build.rs`. Aligned for the ELF parser.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dnstrace-probes"));
@@ -91,6 +94,7 @@ impl Capture {
         let btf = Btf::load(Path::new(VMLINUX_BTF))?;
         let offsets = offsets::resolve(&btf)?;
         let mut config = request.config;
+        offsets::configure(&btf, &mut config);
         if request.cgroup_v1 {
             config.memory_cgrp_id = offsets::memory_controller(&btf);
         }
@@ -103,7 +107,7 @@ impl Capture {
         )?;
         let diagnostics = if request.verbose { Some(Diagnostics::open(&mut ebpf)?) } else { None };
         let mut capture = Self { ebpf, diagnostics, missing: Vec::new() };
-        capture.attach_all()?;
+        capture.attach_all(offsets::knows_conntrack(&offsets))?;
         Ok((capture, ring))
     }
 
@@ -150,13 +154,14 @@ impl Capture {
         }
     }
 
-    fn attach_all(&mut self) -> Result<(), CaptureError> {
+    fn attach_all(&mut self, knows_conntrack: bool) -> Result<(), CaptureError> {
         let functions = TABLE.map(|row| row.target);
         // Without the list the kernel itself says what it does not have, less clearly.
         let symbols = Symbols::load(Path::new("/proc/kallsyms"), &functions).ok();
         for row in TABLE {
-            let attached =
-                check_symbol(symbols.as_ref(), &row).and_then(|()| attach_one(&mut self.ebpf, &row));
+            let attached = check_needs(&row, knows_conntrack)
+                .and_then(|()| check_symbol(symbols.as_ref(), &row))
+                .and_then(|()| attach_one(&mut self.ebpf, &row));
             if let Err(why) = attached {
                 if row.mandatory {
                     return Err(CaptureError::Attach { function: row.target, why, lost: row.lost_without });
@@ -188,25 +193,52 @@ fn fill<K: Pod>(ebpf: &mut Ebpf, name: &'static str, keys: &[K]) -> Result<(), C
     Ok(())
 }
 
+/// Whether BTF told what the row's programs need.
+fn check_needs(row: &Row, knows_conntrack: bool) -> Result<(), String> {
+    match row.needs {
+        Needs::Conntrack if !knows_conntrack => {
+            Err("this kernel's BTF does not describe connection tracking".to_owned())
+        }
+        Needs::Conntrack | Needs::Nothing => Ok(()),
+    }
+}
+
 /// Whether the kernel has exactly one function of the name: before 6.6 it takes any of several for a probe.
 fn check_symbol(symbols: Option<&Symbols>, row: &Row) -> Result<(), String> {
-    let Some(symbols) = symbols.filter(|_| row.kind == Kind::Kprobe) else { return Ok(()) };
-    match symbols.get(row.target) {
-        None => Err("this kernel has no such function".to_owned()),
-        Some(symbol) if !symbol.is_unique_function() => {
+    let Some(symbols) = symbols.filter(|_| row.kind.is_function()) else { return Ok(()) };
+    match (symbols.get(row.target), row.needs) {
+        (None, Needs::Conntrack) if !Path::new(CONNTRACK_MODULE).exists() => {
+            Err("the module nf_conntrack is not loaded".to_owned())
+        }
+        (None, _) => Err("this kernel has no such function".to_owned()),
+        (Some(symbol), _) if !symbol.is_unique_function() => {
             Err("this kernel has several functions of this name".to_owned())
         }
-        Some(_) => Ok(()),
+        (Some(_), _) => Ok(()),
     }
 }
 
 fn attach_one(ebpf: &mut Ebpf, row: &Row) -> Result<(), String> {
-    let program = ebpf.program_mut(row.program).ok_or("the eBPF object has no such program")?;
     let attached = match row.kind {
-        Kind::Kprobe => attach_kprobe(program.try_into().map_err(chain)?, row.target),
-        Kind::RawTracepoint => attach_raw_tracepoint(program.try_into().map_err(chain)?, row.target),
+        Kind::Kprobe => attach_kprobe(program(ebpf, row.program)?, row.target),
+        Kind::KprobePair => {
+            // The return first: an entry without its return would wait for it.
+            let name = format!("{}_return", row.program);
+            attach_kprobe(program(ebpf, &name)?, row.target).map_err(chain)?;
+            attach_kprobe(program(ebpf, row.program)?, row.target)
+        }
+        Kind::RawTracepoint => attach_raw_tracepoint(program(ebpf, row.program)?, row.target),
     };
     attached.map_err(chain)
+}
+
+/// The program of this name, as what the table says it is.
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or("the eBPF object has no such program")?;
+    program.try_into().map_err(chain)
 }
 
 fn attach_kprobe(program: &mut KProbe, function: &str) -> Result<(), ProgramError> {

@@ -19,7 +19,7 @@ mod format;
 mod members;
 mod prototypes;
 #[cfg(test)]
-mod tests;
+pub(in crate::capture) mod tests;
 
 use std::{
     ffi::CStr,

@@ -7,8 +7,25 @@ use dnstrace_ebpf::config::{HOOKS, Hook};
 pub enum Kind {
     /// Entry of a kernel function.
     Kprobe,
+    /// Entry and return of a kernel function: a second program, whose name ends in `_return`.
+    KprobePair,
     /// A raw tracepoint.
     RawTracepoint,
+}
+
+impl Kind {
+    /// Whether it is attached to a function by its name.
+    pub fn is_function(self) -> bool {
+        matches!(self, Self::Kprobe | Self::KprobePair)
+    }
+}
+
+/// What a hook needs of the kernel beside its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    Nothing,
+    /// Connection tracking: a module in most kernels.
+    Conntrack,
 }
 
 /// One row.
@@ -20,6 +37,7 @@ pub struct Row {
     pub kind: Kind,
     /// Kernel function or tracepoint.
     pub target: &'static str,
+    pub needs: Needs,
     /// Without it there is no point in tracing at all.
     pub mandatory: bool,
     /// What cannot be seen without it, as the user reads it.
@@ -33,6 +51,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
         program: "ip_send_skb",
         kind: Kind::Kprobe,
         target: "ip_send_skb",
+        needs: Needs::Nothing,
         mandatory: true,
         lost_without: "messages sent over IPv4 UDP",
     },
@@ -41,6 +60,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
         program: "ip6_send_skb",
         kind: Kind::Kprobe,
         target: "ip6_send_skb",
+        needs: Needs::Nothing,
         mandatory: false,
         lost_without: "messages sent over IPv6 UDP",
     },
@@ -49,6 +69,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
         program: "skb_consume_udp",
         kind: Kind::Kprobe,
         target: "skb_consume_udp",
+        needs: Needs::Nothing,
         mandatory: true,
         lost_without: "messages received over UDP",
     },
@@ -57,8 +78,117 @@ pub const TABLE: [Row; HOOKS as usize] = [
         program: "cgroup_mkdir",
         kind: Kind::RawTracepoint,
         target: "cgroup_mkdir",
+        needs: Needs::Nothing,
         mandatory: false,
         lost_without: "the names of containers that live too briefly to be looked up",
+    },
+    Row {
+        hook: Hook::UdpEnqueue,
+        program: "udp_enqueue",
+        kind: Kind::Kprobe,
+        target: "__udp_enqueue_schedule_skb",
+        needs: Needs::Nothing,
+        mandatory: false,
+        lost_without: "how long an answer waited in the socket for its program",
+    },
+    Row {
+        hook: Hook::UdpSendmsg,
+        program: "udp_sendmsg",
+        kind: Kind::KprobePair,
+        target: "udp_sendmsg",
+        needs: Needs::Nothing,
+        mandatory: false,
+        lost_without: "messages that the kernel refused to send, over IPv4",
+    },
+    Row {
+        hook: Hook::Udpv6Sendmsg,
+        program: "udpv6_sendmsg",
+        kind: Kind::KprobePair,
+        target: "udpv6_sendmsg",
+        needs: Needs::Nothing,
+        mandatory: false,
+        lost_without: "messages that the kernel refused to send, over IPv6",
+    },
+    Row {
+        hook: Hook::KfreeSkb,
+        program: "kfree_skb",
+        kind: Kind::RawTracepoint,
+        target: "kfree_skb",
+        needs: Needs::Nothing,
+        mandatory: false,
+        lost_without: "where packets are dropped",
+    },
+    Row {
+        hook: Hook::Confirm,
+        program: "nf_conntrack_confirm",
+        kind: Kind::KprobePair,
+        target: "__nf_conntrack_confirm",
+        needs: Needs::Conntrack,
+        mandatory: false,
+        lost_without: "what connection tracking did to a query, and the endpoint behind a ClusterIP",
+    },
+    Row {
+        hook: Hook::ResolveClash,
+        program: "nf_ct_resolve_clash",
+        kind: Kind::Kprobe,
+        target: "nf_ct_resolve_clash",
+        needs: Needs::Conntrack,
+        mandatory: false,
+        lost_without: "with which other query one clashed in connection tracking",
+    },
+    Row {
+        hook: Hook::EarlyDrop,
+        program: "early_drop",
+        kind: Kind::KprobePair,
+        target: "early_drop",
+        needs: Needs::Conntrack,
+        mandatory: false,
+        lost_without: "that the connection tracking table was full",
+    },
+    Row {
+        hook: Hook::CtDelete,
+        program: "nf_ct_delete",
+        kind: Kind::Kprobe,
+        target: "nf_ct_delete",
+        needs: Needs::Conntrack,
+        mandatory: false,
+        lost_without: "queries whose entry was thrown out of the full connection tracking table",
+    },
+    Row {
+        hook: Hook::IcmpSend,
+        program: "icmp_send",
+        kind: Kind::Kprobe,
+        target: "__icmp_send",
+        needs: Needs::Nothing,
+        mandatory: false,
+        lost_without: "ICMP errors that this node sends about a query",
+    },
+    Row {
+        hook: Hook::Icmp6Send,
+        program: "icmp6_send",
+        kind: Kind::Kprobe,
+        target: "icmp6_send",
+        needs: Needs::Nothing,
+        mandatory: false,
+        lost_without: "ICMPv6 errors that this node sends about a query",
+    },
+    Row {
+        hook: Hook::Udp4Err,
+        program: "udp4_lib_err",
+        kind: Kind::Kprobe,
+        target: "__udp4_lib_err",
+        needs: Needs::Nothing,
+        mandatory: false,
+        lost_without: "ICMP errors that come back for a query",
+    },
+    Row {
+        hook: Hook::Udp6Err,
+        program: "udp6_lib_err",
+        kind: Kind::Kprobe,
+        target: "__udp6_lib_err",
+        needs: Needs::Nothing,
+        mandatory: false,
+        lost_without: "ICMPv6 errors that come back for a query",
     },
 ];
 

@@ -1,6 +1,6 @@
 //! Where the running kernel keeps its fields: the [`Offsets`] of the eBPF programs, out of its BTF.
 
-use dnstrace_ebpf::config::{ABSENT, Offsets};
+use dnstrace_ebpf::config::{ABSENT, Config, Offsets};
 
 use super::btf::{Btf, BtfError};
 
@@ -10,6 +10,7 @@ use super::btf::{Btf, BtfError};
 /// If a field does not exist in this kernel: the error names it.
 pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
     let at = |path: &str| btf.offset(path);
+    let optional = |path: &str| btf.offset(path).unwrap_or(ABSENT);
     Ok(Offsets {
         skb_head: at("sk_buff.head")?,
         skb_data: at("sk_buff.data")?,
@@ -19,10 +20,43 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
         skb_sk: at("sk_buff.sk")?,
         skb_network_header: at("sk_buff.network_header")?,
         skb_transport_header: at("sk_buff.transport_header")?,
+        skb_protocol: at("sk_buff.protocol")?,
+        skb_dev: at("sk_buff.dev")?,
+        skb_nfct: optional("sk_buff._nfct"),
         shinfo_gso_size: at("skb_shared_info.gso_size")?,
+        dev_net: at("net_device.nd_net.net")?,
         sk_protocol: at("sock.sk_protocol")?,
         sk_net: at("sock.__sk_common.skc_net.net")?,
+        sk_family: at("sock.__sk_common.skc_family")?,
+        sk_daddr: at("sock.__sk_common.skc_daddr")?,
+        sk_rcv_saddr: at("sock.__sk_common.skc_rcv_saddr")?,
+        sk_v6_daddr: optional("sock.__sk_common.skc_v6_daddr"),
+        sk_v6_rcv_saddr: optional("sock.__sk_common.skc_v6_rcv_saddr"),
+        sk_dport: at("sock.__sk_common.skc_dport")?,
+        sk_num: at("sock.__sk_common.skc_num")?,
         net_inum: at("net.ns.inum")?,
+        ct_tuplehash: optional("nf_conn.tuplehash"),
+        tuplehash_size: btf.size_of("nf_conntrack_tuple_hash").unwrap_or(ABSENT),
+        tuplehash_tuple: optional("nf_conntrack_tuple_hash.tuple"),
+        ct_status: optional("nf_conn.status"),
+        ct_timeout: optional("nf_conn.timeout"),
+        ct_net: optional("nf_conn.ct_net.net"),
+        tuple_src: optional("nf_conntrack_tuple.src.u3"),
+        tuple_sport: optional("nf_conntrack_tuple.src.u.all"),
+        tuple_l3num: optional("nf_conntrack_tuple.src.l3num"),
+        tuple_dst: optional("nf_conntrack_tuple.dst.u3"),
+        tuple_dport: optional("nf_conntrack_tuple.dst.u.all"),
+        tuple_protonum: optional("nf_conntrack_tuple.dst.protonum"),
+        tuple_dir: optional("nf_conntrack_tuple.dst.dir"),
+        msg_name: at("msghdr.msg_name")?,
+        msg_iter: at("msghdr.msg_iter")?,
+        iter_type: btf.first_offset(&["iov_iter.iter_type", "iov_iter.type"])?,
+        iter_iov_offset: at("iov_iter.iov_offset")?,
+        iter_count: at("iov_iter.count")?,
+        iter_iov: btf.first_offset(&["iov_iter.__iov", "iov_iter.iov"])?,
+        iter_ubuf: optional("iov_iter.ubuf"),
+        iovec_base: at("iovec.iov_base")?,
+        iovec_len: at("iovec.iov_len")?,
         task_group_leader: at("task_struct.group_leader")?,
         task_comm: at("task_struct.comm")?,
         task_cgroups: at("task_struct.cgroups")?,
@@ -38,9 +72,76 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
     })
 }
 
+/// Whether all of connection tracking's fields are known: without them its hooks are of no use.
+pub fn knows_conntrack(offsets: &Offsets) -> bool {
+    let Offsets {
+        skb_nfct,
+        ct_tuplehash,
+        tuplehash_size,
+        tuplehash_tuple,
+        ct_status,
+        ct_timeout,
+        ct_net,
+        ..
+    } = *offsets;
+    let Offsets {
+        tuple_src,
+        tuple_sport,
+        tuple_l3num,
+        tuple_dst,
+        tuple_dport,
+        tuple_protonum,
+        tuple_dir,
+        ..
+    } = *offsets;
+    let entry = [skb_nfct, ct_tuplehash, tuplehash_size, tuplehash_tuple, ct_status, ct_timeout, ct_net];
+    let tuple = [tuple_src, tuple_sport, tuple_l3num, tuple_dst, tuple_dport, tuple_protonum, tuple_dir];
+    entry.into_iter().chain(tuple).all(|offset| offset != ABSENT)
+}
+
+/// Fills in what the kernel's BTF says beside offsets: values of enums, arguments of tracepoints.
+pub fn configure(btf: &Btf, config: &mut Config) {
+    let iter_type = |name| {
+        btf.enum_value("iter_type", name).and_then(|value| u32::try_from(value).ok()).unwrap_or(ABSENT)
+    };
+    config.iter_iovec = iter_type("ITER_IOVEC");
+    config.iter_ubuf = iter_type("ITER_UBUF");
+    // `iov_iter.type` held the direction in its lowest bit, until `iter_type` took its place (5.14).
+    config.iter_mask = if btf.offset("iov_iter.iter_type").is_ok() { 0xff } else { 0xfe };
+    let arguments = btf.tracepoint_params("kfree_skb").unwrap_or_default();
+    config.drop_reasons = u32::from(arguments.iter().any(|argument| argument == "enum skb_drop_reason"));
+}
+
 /// Index of the memory controller in `css_set.subsys` ([`ABSENT`] if the kernel has none).
 pub fn memory_controller(btf: &Btf) -> u32 {
     btf.enum_value("cgroup_subsys_id", "memory_cgrp_id")
         .and_then(|value| u32::try_from(value).ok())
         .unwrap_or(ABSENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::btf::tests::kernels::KERNELS;
+
+    #[test]
+    fn every_kernel_says_what_the_programs_cannot_know() {
+        let told = KERNELS.iter().map(|(series, bytes)| {
+            let btf = Btf::from_bytes(bytes).unwrap();
+            let mut config = Config::EVERYTHING;
+            configure(&btf, &mut config);
+            assert!(knows_conntrack(&resolve(&btf).unwrap()), "{series}");
+            (*series, config.drop_reasons, config.iter_iovec, config.iter_ubuf, config.iter_mask)
+        });
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                ("5.10", 0, 4, ABSENT, 0xfe),
+                ("6.1", 1, 0, 6, 0xff),
+                ("6.12", 1, 1, 0, 0xff),
+                ("6.18", 1, 1, 0, 0xff),
+                ("7.2", 1, 1, 0, 0xff),
+            ]
+        );
+    }
 }

@@ -3,7 +3,7 @@
 
 mod builder;
 mod hostile;
-mod kernels;
+pub mod kernels;
 mod synthetic;
 mod trim;
 mod wanted;

@@ -1,0 +1,23 @@
+//! What happened in each network namespace, whatever the port: for the comparison with the kernel's own counters, which
+//! do not know ports either.
+
+use aya_ebpf::{macros::map, maps::PerCpuHashMap};
+use dnstrace_ebpf::config::Totals;
+
+/// By inode number of the namespace. When it is full, further namespaces are not compared.
+#[map]
+static TOTALS: PerCpuHashMap<u32, Totals> = PerCpuHashMap::with_max_entries(4096, 0);
+
+/// Counts something in a namespace.
+#[inline(always)]
+pub fn total(netns: u32, count: impl Fn(&mut Totals)) {
+    if let Some(totals) = TOTALS.get_ptr_mut(netns) {
+        // SAFETY: this CPU's own slot. A softirq between read and write could make it lose one: the comparison is with
+        // what is at least missing, so that shows as an event less seen, never as one more.
+        return count(unsafe { &mut *totals });
+    }
+    let mut first =
+        Totals { udp_sent: 0, udp6_sent: 0, udp_received: 0, clashes_resolved: 0, insert_failed: 0 };
+    count(&mut first);
+    _ = TOTALS.insert(netns, first, 0);
+}

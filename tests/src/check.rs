@@ -1,6 +1,6 @@
 //! `e2e check`: the laboratory examined by itself, before anything is concluded from a trace taken in it.
 
-use std::{fs, path::Path, time::Instant};
+use std::{fs, net::SocketAddrV4, path::Path, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -20,6 +20,7 @@ use crate::{
         pod::{Pod, PodOptions},
         process::run,
         service::{Balance, Protocol, Service, ServicePort, ServiceSpec},
+        trouble::{Stage, conntrack, drops::Obstacles, sockets, table},
         zone::{ANY_A, LARGE_SIZES},
     },
     serve,
@@ -42,6 +43,12 @@ struct Bench {
     clients: Clients,
 }
 
+impl Bench {
+    fn stage(&self) -> Stage<'_> {
+        Stage { lab: &self.lab, clients: &self.clients }
+    }
+}
+
 type Check = fn(&Bench) -> Result<()>;
 
 const CHECKS: &[(&str, Check)] = &[
@@ -57,6 +64,23 @@ const CHECKS: &[(&str, Check)] = &[
     ("a pod leaves nothing behind", a_pod_leaves_nothing_behind),
     ("a Service follows its endpoints", a_service_follows_its_endpoints),
     ("containerd runs a pod", containerd_runs_a_pod),
+    ("trouble: insertion fails", |bench| conntrack::insertion_fails(bench.stage()).map(drop)),
+    ("trouble: insertion fails at the sender", |bench| {
+        conntrack::insertion_fails_at_the_sender(bench.stage()).map(drop)
+    }),
+    ("trouble: insertion fails for the host", |bench| {
+        conntrack::insertion_fails_for_the_host(bench.stage()).map(drop)
+    }),
+    ("trouble: a clash is merged", |bench| conntrack::clash_is_merged(bench.stage()).map(drop)),
+    ("trouble: a clash is resolved", |bench| conntrack::clash_is_resolved(bench.stage()).map(drop)),
+    ("trouble: an answer outlives the clash", |bench| {
+        conntrack::answer_outlives_the_clash(bench.stage()).map(drop)
+    }),
+    ("trouble: a full table has no room", a_full_table_has_no_room),
+    ("trouble: an entry is evicted", |bench| table::evicted(bench.stage()).map(drop)),
+    ("trouble: rules and routes", rules_and_routes),
+    ("trouble: a receive buffer overflows", |bench| sockets::overflow(bench.stage()).map(drop)),
+    ("trouble: answers come late or lie unread", answers_come_late_or_lie_unread),
 ];
 
 /// Runs the checks one after another in one lab; the first that fails ends it.
@@ -293,6 +317,37 @@ fn containerd_runs_a_pod(bench: &Bench) -> Result<()> {
     // It is the first process of its own PID namespace.
     ensure!((tally.pid, tally.lookups, tally.resolved) == (1, 50, 50), "{tally:?}");
     ensure!(pod.container_id.len() == 64 && pod.ip.starts_with("10.244.1."), "{pod:?}");
+    Ok(())
+}
+
+fn a_full_table_has_no_room(bench: &Bench) -> Result<()> {
+    let stage = bench.stage();
+    let full = table::full_table(stage, SocketAddrV4::new(bench.lab.web.ip, 41_000))?;
+    table::no_room(stage)?;
+    // The flow that is in the table already goes on.
+    let server = CLUSTER_DNS.to_string();
+    let options = ["--server", &server, "--bulk", "20", "--source-port", "41000"];
+    let tally = bench.clients.sockets(&bench.lab.web, "web", &options)?;
+    ensure!(tally.received == 20, "{tally:?}");
+    drop(full);
+    Ok(())
+}
+
+fn rules_and_routes(bench: &Bench) -> Result<()> {
+    let stage = bench.stage();
+    let obstacles = Obstacles::put_up(stage)?;
+    obstacles.all_at_once(stage)?;
+    obstacles.connected(stage)?;
+    obstacles.not_forwarding(stage)?;
+    drop(obstacles);
+    Ok(())
+}
+
+fn answers_come_late_or_lie_unread(bench: &Bench) -> Result<()> {
+    let stage = bench.stage();
+    sockets::answer_after_the_client_closed(stage)?;
+    sockets::answer_waits(stage, 100)?;
+    sockets::answer_is_never_read(stage)?;
     Ok(())
 }
 

@@ -15,12 +15,14 @@ use serde::Deserialize;
 use super::{
     names::content_hash,
     pod::Pod,
-    process::{Output, command, finish},
+    process::{Output, Process, command, finish},
 };
 
 const SOURCES: &[(&str, &str)] = &[
     ("lookup.c", include_str!("../../clients/lookup.c")),
     ("sockets.c", include_str!("../../clients/sockets.c")),
+    ("ask.c", include_str!("../../clients/ask.c")),
+    ("race.c", include_str!("../../clients/race.c")),
     ("pause.c", include_str!("../../clients/pause.c")),
     ("io_uring.h", include_str!("../../clients/io_uring.h")),
 ];
@@ -34,12 +36,17 @@ pub enum Client {
     LookupMusl,
     /// Every way of sending and receiving a datagram.
     Sockets,
+    /// Questions from one socket in one sendmmsg, and what the system calls said of each.
+    Ask,
+    /// Several queries of one socket at the same moment from several CPUs.
+    Race,
     /// Asks nothing: the program of containerd's sandbox image.
     Pause,
 }
 
 impl Client {
-    pub const ALL: [Self; 4] = [Self::LookupGlibc, Self::LookupMusl, Self::Sockets, Self::Pause];
+    pub const ALL: [Self; 6] =
+        [Self::LookupGlibc, Self::LookupMusl, Self::Sockets, Self::Ask, Self::Race, Self::Pause];
 
     /// The file name, which is also the process name (at most 15 bytes).
     pub fn name(self) -> &'static str {
@@ -47,6 +54,8 @@ impl Client {
             Self::LookupGlibc => "lookup-glibc",
             Self::LookupMusl => "lookup-musl",
             Self::Sockets => "sockets",
+            Self::Ask => "ask",
+            Self::Race => "race",
             Self::Pause => "pause",
         }
     }
@@ -59,6 +68,8 @@ impl Client {
         match self {
             Self::LookupGlibc | Self::LookupMusl => "lookup.c",
             Self::Sockets => "sockets.c",
+            Self::Ask => "ask.c",
+            Self::Race => "race.c",
             Self::Pause => "pause.c",
         }
     }
@@ -154,6 +165,37 @@ impl Clients {
             pod.exec(container, &[&[path.to_str().context("no UTF-8")?], options].concat())?.success()?;
         serde_json::from_str(&output.stdout).with_context(|| format!("no tally in {:?}", output.stdout))
     }
+
+    /// Runs `race` in a container with the options its source describes.
+    pub fn race(&self, pod: &Pod, container: &str, options: &[&str]) -> Result<RaceTally> {
+        let path = self.path(Client::Race)?;
+        let output =
+            pod.exec(container, &[&[path.to_str().context("no UTF-8")?], options].concat())?.success()?;
+        serde_json::from_str(&output.stdout).with_context(|| format!("no tally in {:?}", output.stdout))
+    }
+
+    /// Runs `ask` in a container with the options and questions its source describes.
+    pub fn ask(&self, pod: &Pod, container: &str, args: &[&str]) -> Result<AskRun> {
+        self.start_ask(pod, container, args)?.result()
+    }
+
+    /// Starts `ask` and leaves it running.
+    pub fn start_ask(&self, pod: &Pod, container: &str, args: &[&str]) -> Result<Asking> {
+        let path = self.path(Client::Ask)?;
+        Ok(Asking(pod.spawn(container, &[&[path.to_str().context("no UTF-8")?], args].concat())?))
+    }
+}
+
+/// An `ask` that runs.
+#[derive(Debug)]
+pub struct Asking(Process);
+
+impl Asking {
+    /// Waits for its end and returns what it reported.
+    pub fn result(self) -> Result<AskRun> {
+        let output = self.0.wait()?.success()?;
+        serde_json::from_str(&output.stdout).with_context(|| format!("no result in {:?}", output.stdout))
+    }
 }
 
 /// Runs dig in a container.
@@ -225,6 +267,59 @@ pub struct Way {
     pub errors: u64,
     /// The errno of the last failed call, such as `ENOSYS` where the kernel has no io_uring.
     pub error: Option<String>,
+}
+
+/// What `race` reported.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RaceTally {
+    pub pid: u32,
+    pub sockets: u64,
+    pub sent: u64,
+    /// Queries that could not be sent.
+    pub errors: u64,
+    pub received: u64,
+    /// Messages that answered nothing that was waited for.
+    pub unexpected: u64,
+}
+
+/// What `ask` reported.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct AskRun {
+    pub pid: u32,
+    /// The client's port.
+    pub port: u16,
+    pub questions: Vec<Asked>,
+    /// The errno of each failed receiving, such as `ECONNREFUSED`.
+    pub receive_errors: Vec<String>,
+    /// Datagrams that answered nothing, or came from an address that was not asked.
+    pub strangers: u64,
+}
+
+/// A question and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Asked {
+    /// Without a final dot.
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: u16,
+    pub id: u16,
+    /// The errno of each sending, or none.
+    pub sends: Vec<Option<String>>,
+    /// The answer's, if there was one.
+    pub rcode: Option<u8>,
+}
+
+impl AskRun {
+    /// The question of this name.
+    pub fn question(&self, name: &str) -> Result<&Asked> {
+        let mut questions = self.questions.iter();
+        questions.find(|question| question.name == name).with_context(|| format!("no {name} in {self:?}"))
+    }
+
+    /// How many questions were answered.
+    pub fn answered(&self) -> usize {
+        self.questions.iter().filter(|question| question.rcode.is_some()).count()
+    }
 }
 
 /// What makes gcc build a static program with the musl below one of the roots, as Debian's musl-gcc does for `/`.

@@ -5,13 +5,14 @@ use std::{
     io::ErrorKind,
     net::{IpAddr, SocketAddr, UdpSocket},
     path::PathBuf,
+    process::Command,
     thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{pod::Pod, process::Process, zone::Zone};
+use super::{node::Node, pod::Pod, process::Process, zone::Zone};
 use crate::serve::{LISTENING, ServeTally};
 
 /// A running unbound.
@@ -80,9 +81,19 @@ pub struct Serve {
 impl Serve {
     /// Starts `e2e serve ARGS` in the pod's first container and waits until it listens.
     pub fn start(pod: &Pod, args: &[&str]) -> Result<Self> {
+        let container = pod.first_container()?;
+        Self::started(args, |argv| pod.command(container, argv))
+    }
+
+    /// As [`Self::start`], outside the cluster, in the node's neighbour.
+    pub fn start_in_world(node: &Node, args: &[&str]) -> Result<Self> {
+        Self::started(args, |argv| node.world().command_in_netns(argv))
+    }
+
+    fn started(args: &[&str], command: impl FnOnce(&[&str]) -> Result<Command>) -> Result<Self> {
         let own = std::env::current_exe().context("this program has no path")?;
         let own = own.to_str().context("this program's path is no UTF-8")?;
-        let mut process = pod.spawn(pod.first_container()?, &[&[own, "serve"], args].concat())?;
+        let mut process = Process::start(command(&[&[own, "serve"], args].concat())?)?;
         let line = process.read_line()?;
         ensure!(line == LISTENING, "e2e serve said {line:?}");
         Ok(Self { process })

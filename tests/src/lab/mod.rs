@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub mod by_hand;
 pub mod cgroup;
 pub mod clients;
+pub mod conntrack_table;
 pub mod containerd;
 pub mod counters;
 pub mod default_lab;
@@ -22,9 +23,12 @@ pub mod kube_proxy;
 pub mod names;
 pub mod netns;
 pub mod node;
+pub mod packet_queue;
 pub mod pod;
 pub mod process;
+pub mod rules;
 pub mod service;
+pub mod trouble;
 pub mod zone;
 
 /// The bridge of the node's pods.

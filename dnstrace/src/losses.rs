@@ -17,6 +17,23 @@ pub struct Losses {
     pub queries_forgotten: u64,
     /// Names of cgroups, pods and containers forgotten for want of room; they are looked up again.
     pub owners_forgotten: u64,
+    /// Where the kernel's own counters moved further than what was seen.
+    pub kernel_gaps: Vec<KernelGap>,
+    /// Network namespaces that had gone before their counters could be compared: no loss, but no proof either.
+    pub namespaces_unchecked: u64,
+}
+
+/// What dnstrace did not see, by one of the kernel's counters. A floor: the kernel counts other packets with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KernelGap {
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// In the plural: `datagrams received`.
+    pub what: &'static str,
+    /// The kernel's name of the counter: `Udp InDatagrams`.
+    pub counter: &'static str,
+    /// At least so many.
+    pub missed: u64,
 }
 
 /// Losses of one hook.
@@ -31,8 +48,26 @@ pub struct HookLosses {
 }
 
 impl Losses {
-    /// Lines for the user, each with its newline: one that says that nothing was lost, or one for each loss.
+    /// Lines for the user, each with its newline: one that says that nothing was lost, or one for each loss; then
+    /// one for what could not be compared.
     pub fn text(&self) -> String {
+        let mut text: String = self.lines().iter().map(|line| format!("LOST: {line}\n")).collect();
+        if text.is_empty() {
+            text.push_str("nothing was lost\n");
+        }
+        match self.namespaces_unchecked {
+            0 => {}
+            1 => text.push_str("1 network namespace was gone before its counters could be compared\n"),
+            many => {
+                text +=
+                    &format!("{many} network namespaces were gone before their counters could be compared\n")
+            }
+        }
+        text
+    }
+
+    /// A line for each loss.
+    fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         for hook in &self.hooks {
             if hook.ring_full > 0 {
@@ -61,10 +96,18 @@ impl Losses {
         lines.extend(
             rest.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
         );
-        if lines.is_empty() {
-            return "nothing was lost\n".to_owned();
-        }
-        lines.iter().map(|line| format!("LOST: {line}\n")).collect()
+        lines.extend(self.kernel_gaps.iter().filter(|gap| gap.missed > 0).map(KernelGap::line));
+        lines
+    }
+}
+
+impl KernelGap {
+    fn line(&self) -> String {
+        let Self { netns, what, counter, missed } = self;
+        let were = if *missed == 1 { "was" } else { "were" };
+        format!(
+            "at least {missed} of the {what} in netns {netns} {were} not seen (the kernel's {counter} counted more)"
+        )
     }
 }
 
@@ -82,9 +125,44 @@ mod tests {
             queries_evicted: 4,
             queries_forgotten: 5,
             owners_forgotten: 6,
+            kernel_gaps: vec![gap(3, "datagrams received", "Udp InDatagrams")],
+            namespaces_unchecked: 0,
         };
         let text = losses.text();
-        assert_eq!(text.lines().count(), 7);
+        assert_eq!(text.lines().count(), 8);
         assert!(text.starts_with("LOST: 3 events of ip_send_skb (ring full"), "{text}");
+    }
+
+    fn gap(missed: u64, what: &'static str, counter: &'static str) -> KernelGap {
+        KernelGap { netns: 4_026_532_200, what, counter, missed }
+    }
+
+    #[test]
+    fn a_gap_names_the_namespace_and_the_counter() {
+        let kernel_gaps = vec![
+            gap(3, "datagrams received", "Udp InDatagrams"),
+            gap(1, "failed conntrack insertions", "insert_failed"),
+        ];
+        let losses = Losses { kernel_gaps, ..Losses::default() };
+        assert_eq!(
+            losses.text(),
+            "LOST: at least 3 of the datagrams received in netns 4026532200 were not seen (the kernel's Udp \
+             InDatagrams counted more)\n\
+             LOST: at least 1 of the failed conntrack insertions in netns 4026532200 was not seen (the kernel's \
+             insert_failed counted more)\n"
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_compared_is_no_loss() {
+        let losses = |namespaces_unchecked| Losses { namespaces_unchecked, ..Losses::default() };
+        assert_eq!(
+            losses(2).text(),
+            "nothing was lost\n2 network namespaces were gone before their counters could be compared\n"
+        );
+        assert_eq!(
+            losses(1).text(),
+            "nothing was lost\n1 network namespace was gone before its counters could be compared\n"
+        );
     }
 }

@@ -136,6 +136,7 @@ impl Trace {
             queries_evicted: totals.evicted,
             queries_forgotten: totals.forgotten,
             owners_forgotten: self.pipeline.owners_forgotten(),
+            ..Losses::default()
         })
     }
 }

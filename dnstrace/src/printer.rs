@@ -38,6 +38,12 @@ impl Printer {
         }
     }
 
+    /// Says which network namespace (its inode number) is the node's own; none if that could not be found out.
+    #[must_use]
+    pub fn on_node(self, netns: Option<u32>) -> Self {
+        Self { table: self.table.on_node(netns), ..self }
+    }
+
     /// Whether there is nothing more to print: `--count` is reached, or nobody reads any more.
     pub fn is_done(&self) -> bool {
         self.closed || self.remaining == Some(0)

@@ -15,6 +15,14 @@ pub(super) fn status(message: &Message) -> String {
     if message.is_nodata() { "NODATA".to_owned() } else { rcode(message.rcode).into_owned() }
 }
 
+/// A wait in the socket's buffer that is worth a word, in nanoseconds.
+const LONG_WAIT: u64 = 1_000_000;
+
+/// How long the answer waited in the socket's buffer for its program, if that is worth a word: nanoseconds.
+pub(super) fn long_wait(answer: &Answer) -> Option<u64> {
+    answer.arrived.map(|arrived| answer.time.since(arrived)).filter(|wait| *wait > LONG_WAIT)
+}
+
 /// What the answer says, for the end of a line: its records, and what is odd about it.
 pub(super) fn words(answer: &Answer) -> String {
     let mut words = Vec::new();

@@ -3,8 +3,11 @@
 //! Each is a function of what the core says and of [`WallClock`]: no file, no terminal, no clock here.
 
 mod answer;
+mod attempt;
 mod escape;
 pub mod json;
+mod names;
+mod step;
 pub mod summary;
 pub mod table;
 mod units;

@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use crate::{
     event::KernelTime,
-    lookup::{Fate, Outcome, Output, Query, Role},
+    lookup::{Fate, Insertion, Outcome, Output, Query, Role, Step, What},
     losses::Losses,
 };
 
-use super::{answer, units};
+use super::{answer, names, units};
 
 /// The longest latency told apart from longer ones: an hour, in microseconds.
 const LONGEST_US: u64 = 3_600_000_000;
@@ -47,9 +47,73 @@ pub struct Counts {
     pub served_unanswered: u64,
     /// Messages that are no part of a query: not DNS, malformed, or answers that nothing waited for.
     pub strays: u64,
-    /// Messages in all: query messages, their answers, and strays.
+    /// Messages in all: query messages (those that were not sent, too), their answers, and strays.
     pub messages: u64,
+    /// Attempts of client queries by fate, in the words of JSON.
+    pub fates: BTreeMap<&'static str, u64>,
+    pub conntrack: ConntrackCounts,
+    /// Drops, failed insertions, ICMP errors and evictions that belong to no attempt under way.
+    pub packets: u64,
 }
+
+/// What connection tracking did to packets, whoever they belonged to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ConntrackCounts {
+    /// Clashes where the packet went on with the entry that was there first.
+    pub clashes_merged: u64,
+    /// Clashes where only the reply direction was inserted, for one second.
+    pub clashes_reply_only: u64,
+    /// Packets dropped because their entry could not be inserted.
+    pub failed_insertions: u64,
+    /// Packets dropped because the table was full.
+    pub table_full: u64,
+    /// Entries thrown out to make room for others.
+    pub evictions: u64,
+}
+
+impl ConntrackCounts {
+    fn add(&mut self, step: &Step) {
+        match &step.what {
+            What::Conntrack(entry) => match entry.result {
+                Insertion::Merged { .. } => self.clashes_merged += 1,
+                Insertion::ReplyOnly { .. } => self.clashes_reply_only += 1,
+                Insertion::Failed { .. } => self.failed_insertions += 1,
+                Insertion::Inserted | Insertion::Unknown => {}
+            },
+            What::Dropped(dropped) => self.table_full += u64::from(dropped.table_full.is_some()),
+            What::Evicted => self.evictions += 1,
+            What::IcmpSent { .. } | What::IcmpReceived { .. } | What::SendFailed { .. } => {}
+        }
+    }
+
+    /// `2 clashes merged, 1 failed insertion`; empty if all went well.
+    fn words(&self) -> String {
+        let parts = [
+            (self.clashes_merged, "clash merged", "clashes merged"),
+            (self.clashes_reply_only, "clash reply-only", "clashes reply-only"),
+            (self.failed_insertions, "failed insertion", "failed insertions"),
+            (self.table_full, "packet dropped with the table full", "packets dropped with the table full"),
+            (self.evictions, "entry thrown out of the full table", "entries thrown out of the full table"),
+        ];
+        let parts = parts.iter().filter(|(count, ..)| *count > 0);
+        parts.map(|(count, one, many)| plural(*count, one, many)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Fates that are worth a word at the end, the surest first.
+const FATES: [(&str, &str); 11] = [
+    ("send_failed", "not sent"),
+    ("rejected", "rejected"),
+    ("lost_at_conntrack", "lost at conntrack insert"),
+    ("dropped", "dropped"),
+    ("answer_dropped", "with the answer dropped"),
+    ("answered_late", "answered too late"),
+    ("evicted", "with the conntrack entry thrown out"),
+    ("unanswered", "unanswered"),
+    ("unknown", "not known"),
+    ("not_awaited", "not waited for"),
+    ("open", "still waiting"),
+];
 
 impl Default for Summary {
     fn default() -> Self {
@@ -67,7 +131,10 @@ impl Summary {
     pub fn add(&mut self, output: &Output) {
         match output {
             Output::Query(query) => self.add_query(query),
-            Output::Packet(_) => {}
+            Output::Packet(packet) => {
+                self.counts.packets += 1;
+                self.counts.conntrack.add(&packet.step);
+            }
             Output::Stray(_) => {
                 self.counts.strays += 1;
                 self.counts.messages += 1;
@@ -79,6 +146,9 @@ impl Summary {
         let counts = &mut self.counts;
         let answered = query.attempts.iter().filter(|attempt| attempt.answer().is_some()).count();
         counts.messages += (query.attempts.len() + answered) as u64 + u64::from(query.attempts_left_out);
+        for step in query.attempts.iter().flat_map(|attempt| &attempt.steps) {
+            counts.conntrack.add(step);
+        }
         if query.role == Role::Server {
             counts.served += 1;
             counts.served_unanswered += u64::from(query.answer().is_none());
@@ -86,6 +156,9 @@ impl Summary {
         }
         counts.queries += 1;
         counts.retried += u64::from(query.attempts.len() > 1);
+        for attempt in &query.attempts {
+            *counts.fates.entry(names::fate(&attempt.fate)).or_default() += 1;
+        }
         let in_vain = query.attempts.iter().filter(|a| matches!(a.fate, Fate::Unanswered { .. })).count();
         counts.attempts_unanswered += in_vain as u64;
         match (query.outcome, query.answer()) {
@@ -125,6 +198,11 @@ impl Summary {
         if counts.retried > 0 {
             _ = writeln!(text, "{} sent more than once", plural(counts.retried, "query was", "queries were"));
         }
+        for (what, words) in [("attempts", self.by_fate()), ("conntrack", counts.conntrack.words())] {
+            if !words.is_empty() {
+                _ = writeln!(text, "{what}: {words}");
+            }
+        }
         if counts.served > 0 {
             _ = writeln!(
                 text,
@@ -140,8 +218,26 @@ impl Summary {
                 plural(counts.strays, "message was", "messages were")
             );
         }
+        if counts.packets > 0 {
+            _ = writeln!(
+                text,
+                "{} conntrack entry",
+                plural(
+                    counts.packets,
+                    "packet of no query under way was dropped, rejected or lost its",
+                    "packets of no query under way were dropped, rejected or lost their"
+                )
+            );
+        }
         text.push_str(&losses.text());
         text
+    }
+
+    /// `2 lost at conntrack insert, 3 unanswered`; empty if all attempts were answered.
+    fn by_fate(&self) -> String {
+        let count = |fate| self.counts.fates.get(fate).copied().unwrap_or(0);
+        let parts = FATES.iter().map(|(fate, words)| (count(*fate), words)).filter(|(count, _)| *count > 0);
+        parts.map(|(count, words)| format!("{count} {words}")).collect::<Vec<_>>().join(", ")
     }
 
     fn by_ending(&self) -> String {

@@ -1,18 +1,19 @@
-//! The live table: a line a query, and for a sick one a line for each attempt.
+//! The live table: a line a query; a sick one unfolds into its attempts and what befell them.
 
-use std::{
-    fmt::{self, Write as _},
-    net::SocketAddr,
-};
+use std::fmt::Write as _;
 
 use crate::{
-    dns::{Question, record_class, record_type},
-    event::{Direction, Task, Transport},
+    dns::{Decoded, Question, record_class, record_type},
+    event::{Direction, Task},
     identify::Owner,
-    lookup::{Attempt, Fate, Outcome, Output, Query, Role, Stray, StrayReason},
+    lookup::{Answer, Outcome, Output, Query, Role, Stray, StrayPacket, StrayPacketReason, StrayReason},
 };
 
-use super::{WallClock, answer, escape, units};
+use super::{
+    WallClock, answer, attempt, escape, names,
+    step::{self, Scene},
+    units,
+};
 
 /// Columns before the last two: title, width at the start, and the width beyond which a cell only moves its own
 /// line.
@@ -22,7 +23,7 @@ const COLUMNS: [(&str, usize, usize); 6] = [
     ("PROCESS", 18, 30),
     ("TYPE", 5, 10),
     ("NAME", 36, 64),
-    ("PEER", 23, 52),
+    ("PEER", 35, 60),
 ];
 const LATENCY: (&str, usize) = ("LATENCY", 8);
 /// The last column is as long as it needs to be.
@@ -32,12 +33,20 @@ const LAST: &str = "ANSWER";
 #[derive(Debug)]
 pub struct Table {
     clock: WallClock,
+    /// Inode number of the node's own network namespace, if known.
+    node: Option<u32>,
     widths: [usize; COLUMNS.len()],
 }
 
 impl Table {
     pub fn new(clock: WallClock) -> Self {
-        Self { clock, widths: COLUMNS.map(|(_, width, _)| width) }
+        Self { clock, node: None, widths: COLUMNS.map(|(_, width, _)| width) }
+    }
+
+    /// Says which network namespace (its inode number) is the node's own, so that it is called so.
+    #[must_use]
+    pub fn on_node(self, netns: Option<u32>) -> Self {
+        Self { node: netns, ..self }
     }
 
     /// The line above the table.
@@ -50,7 +59,7 @@ impl Table {
         match output {
             Output::Query(query) => self.query(query),
             Output::Stray(stray) => self.stray(stray),
-            Output::Packet(_) => String::new(),
+            Output::Packet(packet) => self.packet(packet),
         }
     }
 
@@ -65,22 +74,15 @@ impl Table {
             peer(query),
         ];
         let mut lines = self.row(&cells, &latency, &last);
-        // Writing into a String cannot fail.
-        if is_sick(query) {
-            for (index, attempt) in query.attempts.iter().enumerate() {
-                _ = writeln!(lines, "    {}", attempt_line(query, index, attempt));
-            }
-            if query.attempts_left_out > 0 {
-                _ = writeln!(lines, "    and {} further attempts", query.attempts_left_out);
-            }
+        if attempt::is_sick(query) {
+            lines.push_str(&attempt::unfold(query, self.node));
         }
         lines
     }
 
     fn stray(&mut self, stray: &Stray) -> String {
         let seen = &stray.observation.seen;
-        let message = stray.observation.decoded.message.as_ref();
-        let question = message.and_then(|message| message.question.as_ref());
+        let [qtype, qname] = asked(&stray.observation.decoded);
         let (arrow, remote) = match seen.direction {
             Direction::Sent => ("->", seen.flow.destination),
             Direction::Received => ("<-", seen.flow.source),
@@ -89,11 +91,26 @@ impl Table {
             self.clock.time_of_day(seen.time),
             owner(&stray.observation.owner),
             process(&seen.task),
-            question.map_or_else(|| "-".to_owned(), kind),
-            question.map_or_else(|| "-".to_owned(), |question| escape(&question.name).into_owned()),
-            format!("{arrow} {}", endpoint(remote, seen.flow.transport)),
+            qtype,
+            qname,
+            format!("{arrow} {remote}/{}", names::transport(seen.flow.transport)),
         ];
         self.row(&cells, "-", &stray_words(stray))
+    }
+
+    fn packet(&mut self, stray: &StrayPacket) -> String {
+        let [qtype, qname] = asked(&stray.decoded);
+        let flow = stray.flow;
+        let cells = [
+            self.clock.time_of_day(stray.step.time),
+            "-".to_owned(),
+            "-".to_owned(),
+            qtype,
+            qname,
+            format!("{} -> {}/{}", flow.source, flow.destination, names::transport(flow.transport)),
+        ];
+        let words = step::words(&stray.step, &Scene { node: self.node, of: None });
+        self.row(&cells, "-", &format!("{words}; {}", whose(stray.reason)))
     }
 
     /// A row with its newline.
@@ -109,60 +126,42 @@ impl Table {
     }
 }
 
-/// Whether more is to be told than fits one line.
-fn is_sick(query: &Query) -> bool {
-    query.attempts.len() > 1 || !matches!(query.outcome, Outcome::Answered { .. })
-}
-
 /// The last two columns.
 fn ending(query: &Query) -> (String, String) {
     let latency = query.latency().map_or_else(|| "-".to_owned(), units::duration);
-    let last = match (query.outcome, query.answer()) {
-        (Outcome::Answered { .. }, Some(answer)) => {
-            format!("{} {}", answer::status(&answer.message), answer::words(answer)).trim_end().to_owned()
+    let Some(answer) = query.answer() else { return (latency, attempt::ending(query).to_owned()) };
+    let mut last = answer::status(&answer.message);
+    for words in [answer::words(answer), slow_reader(query, answer)] {
+        if !words.is_empty() {
+            _ = write!(last, " {words}");
         }
-        (Outcome::Unanswered, _) => "no answer".to_owned(),
-        (Outcome::Answered { .. } | Outcome::Pending, _) => "no answer yet when the trace ended".to_owned(),
-    };
+    }
     (latency, last)
 }
 
-fn attempt_line(query: &Query, index: usize, attempt: &Attempt) -> String {
-    let conversation = &attempt.conversation;
-    let verb = match (query.role, index) {
-        (Role::Client, 0) => "sent to",
-        (Role::Client, _) => "sent again to",
-        (Role::Server, 0) => "came from",
-        (Role::Server, _) => "came again from",
-    };
-    let remote = endpoint(conversation.remote, conversation.transport);
-    let offset = units::offset(attempt.time.since(query.started()));
-    format!(
-        "{offset}  {verb} {remote} (port {}, id {}): {}",
-        conversation.local.port(),
-        conversation.id,
-        fate(attempt)
-    )
+/// A query that does not unfold, but whose answer the program left unread for most of the time.
+fn slow_reader(query: &Query, answer: &Answer) -> String {
+    let wait = answer::long_wait(answer).filter(|wait| wait.saturating_mul(2) > query.latency().unwrap_or(0));
+    match wait {
+        Some(wait) if !attempt::is_sick(query) => format!("[{}]", attempt::unread(wait)),
+        _ => String::new(),
+    }
 }
 
-fn fate(attempt: &Attempt) -> String {
-    match &attempt.fate {
-        Fate::Open => "no answer yet".to_owned(),
-        Fate::Answered(answer) => format!(
-            "{} after {}",
-            answer::status(&answer.message),
-            units::duration(answer.time.since(attempt.time))
-        ),
-        Fate::AnsweredLate { after, .. } => format!("answered late, after {}", units::duration(*after)),
-        Fate::SendFailed { .. } => "not sent".to_owned(),
-        Fate::LostAtConntrack { .. } => "lost at conntrack insert".to_owned(),
-        Fate::Dropped { .. } => "dropped".to_owned(),
-        Fate::Rejected { .. } => "rejected".to_owned(),
-        Fate::AnswerDropped { .. } => "its answer was dropped".to_owned(),
-        Fate::Evicted { .. } => "its conntrack entry was thrown out".to_owned(),
-        Fate::Unknown { waited, .. } => format!("not known, nothing seen for {}", units::duration(*waited)),
-        Fate::Unanswered { waited } => format!("no answer for {}", units::duration(*waited)),
-        Fate::NotAwaited => "not waited for, another attempt was answered first".to_owned(),
+/// Type and name of the question, if they could be read.
+fn asked(decoded: &Decoded) -> [String; 2] {
+    match decoded.message.as_ref().and_then(|message| message.question.as_ref()) {
+        Some(question) => [kind(question), escape(&question.name).into_owned()],
+        None => ["-".to_owned(), "-".to_owned()],
+    }
+}
+
+/// Which query a packet belongs to.
+fn whose(reason: StrayPacketReason) -> String {
+    match reason {
+        StrayPacketReason::NoAttempt => "of a query that was not seen".to_owned(),
+        StrayPacketReason::Ambiguous => "of one of several queries".to_owned(),
+        StrayPacketReason::Ended { query } => format!("of query {query}, which has ended"),
     }
 }
 
@@ -213,16 +212,5 @@ fn peer(query: &Query) -> String {
         Role::Client => "->",
         Role::Server => "<-",
     };
-    attempt.map_or_else(String::new, |attempt| {
-        format!("{arrow} {}", endpoint(attempt.conversation.remote, attempt.conversation.transport))
-    })
-}
-
-/// `10.96.0.10:53/udp`
-fn endpoint(address: SocketAddr, transport: Transport) -> impl fmt::Display {
-    let transport = match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    };
-    fmt::from_fn(move |f| write!(f, "{address}/{transport}"))
+    attempt.map_or_else(String::new, |attempt| format!("{arrow} {}", attempt::remote(attempt)))
 }

@@ -1,5 +1,8 @@
 //! What the user reads, word for word.
 
+mod fates;
+mod zoo;
+
 use bytes::Bytes;
 use insta::assert_snapshot;
 use jiff::tz::TimeZone;

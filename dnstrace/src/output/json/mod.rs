@@ -1,0 +1,126 @@
+//! JSON, an object a line.
+//!
+//! Shapes of their own, apart from the core's types: fields are only ever added within a schema version.
+//! Times are RFC 3339 in UTC beside `ktime_ns`, nanoseconds of `CLOCK_MONOTONIC`; durations are nanoseconds.
+
+mod message;
+mod packet;
+mod query;
+mod step;
+
+use serde::Serialize;
+
+use crate::{
+    dns::{Defect, Question, record_class, record_type},
+    event::{KernelTime, Task},
+    identify::Owner,
+    lookup::Output,
+    losses::Losses,
+};
+
+use super::{WallClock, answer, summary::Summary};
+use message::MessageLine;
+use packet::PacketLine;
+use query::QueryLine;
+
+/// Version of the shapes below.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One output of the core as a line of JSON, without the newline.
+///
+/// # Errors
+/// If serde_json fails, which it does for no value of these types.
+pub fn line(output: &Output, clock: &WallClock) -> serde_json::Result<String> {
+    match output {
+        Output::Query(query) => serde_json::to_string(&QueryLine::new(query, clock)),
+        Output::Stray(stray) => serde_json::to_string(&MessageLine::new(stray, clock)),
+        Output::Packet(packet) => serde_json::to_string(&PacketLine::new(packet, clock)),
+    }
+}
+
+/// The summary at the end of the trace as a line of JSON, without the newline.
+///
+/// # Errors
+/// As with [`line()`].
+pub fn summary(
+    summary: &Summary,
+    losses: &Losses,
+    end: KernelTime,
+    clock: &WallClock,
+) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct SummaryLine<'a> {
+        schema_version: u32,
+        kind: &'static str,
+        time: String,
+        ktime_ns: u64,
+        #[serde(flatten)]
+        counts: &'a super::summary::Counts,
+        losses: &'a Losses,
+    }
+    serde_json::to_string(&SummaryLine {
+        schema_version: SCHEMA_VERSION,
+        kind: "summary",
+        time: clock.rfc3339(end),
+        ktime_ns: end.0,
+        counts: summary.counts(),
+        losses,
+    })
+}
+
+/// Whose socket it was.
+#[derive(Serialize)]
+struct Who<'a> {
+    namespace: Option<&'a str>,
+    pod: Option<&'a str>,
+    pod_uid: Option<&'a str>,
+    container: Option<&'a str>,
+    container_id: Option<&'a str>,
+    unit: Option<&'a str>,
+    pid: u32,
+    tid: u32,
+    comm: &'a str,
+    netns: u32,
+}
+
+#[derive(Serialize)]
+struct QuestionFields<'a> {
+    qname: &'a str,
+    qtype: String,
+    qtype_number: u16,
+    qclass: String,
+}
+
+impl<'a> Who<'a> {
+    fn new(owner: &'a Owner, task: &'a Task, netns: u32) -> Self {
+        let pod = owner.pod.as_ref();
+        let container = owner.container.as_ref();
+        Self {
+            namespace: pod.and_then(|pod| pod.namespace.as_deref()),
+            pod: pod.and_then(|pod| pod.name.as_deref()),
+            pod_uid: pod.map(|pod| pod.uid.as_ref()),
+            container: container.and_then(|container| container.name.as_deref()),
+            container_id: container.map(|container| container.id.as_ref()),
+            unit: owner.unit.as_deref(),
+            pid: task.pid,
+            tid: task.tid,
+            comm: &task.comm,
+            netns,
+        }
+    }
+}
+
+impl<'a> QuestionFields<'a> {
+    fn new(question: &'a Question) -> Self {
+        Self {
+            qname: &question.name,
+            qtype: record_type(question.qtype).into_owned(),
+            qtype_number: question.qtype,
+            qclass: record_class(question.qclass).into_owned(),
+        }
+    }
+}
+
+fn defect(defect: Option<&Defect>) -> Option<String> {
+    defect.map(answer::defect)
+}

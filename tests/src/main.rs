@@ -12,7 +12,10 @@ use dnstrace_tests::{
         enter::{self, EnterArgs, PauseArgs},
     },
     serve::{self, ServeArgs},
-    suite::{self, SuiteArgs},
+    suite::{
+        self, SuiteArgs,
+        race::{self, RaceArgs},
+    },
 };
 
 /// A small Kubernetes-shaped node with real DNS traffic, for the end-to-end tests of dnstrace
@@ -32,6 +35,7 @@ enum Command {
     /// Shows a visitor what dnstrace does
     Demo,
     Suite(SuiteArgs),
+    Race(RaceArgs),
     Serve(ServeArgs),
     #[command(hide = true)]
     Enter(EnterArgs),
@@ -47,6 +51,7 @@ fn main() -> Result<ExitCode> {
         Command::Clients(args) => by_hand::clients(&args)?,
         Command::Demo => demo::demo()?,
         Command::Suite(args) => return suite::suite(&args),
+        Command::Race(args) => return race::race(&args),
         Command::Serve(args) => serve::serve(&args)?,
         Command::Enter(args) => match enter::enter(&args)? {},
         Command::Pause(args) => enter::pause(&args)?,

@@ -24,6 +24,9 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run every test: formatting and lints, host tests, then the end-to-end suite in VMs
     Test(TestArgs),
+    /// Race packets of one socket at conntrack, on two CPUs that really run at once, and compare every outcome that
+    /// dnstrace tells with the kernel's own counters
+    Race(RaceArgs),
     /// Boot a kernel with dnstrace on PATH and run a command in it
     ///
     /// The VM sees this machine's own file system (read-only below, writes go to memory and are lost), so every
@@ -130,6 +133,16 @@ pub struct TestArgs {
     /// Give up on a kernel's suite after this many seconds
     #[arg(long, default_value = "2400", value_name = "SECONDS", value_parser = parse_seconds)]
     pub timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct RaceArgs {
+    /// Kernel to boot
+    #[arg(long, value_enum, default_value_t = Kernel::V6_1, value_name = "VERSION")]
+    pub kernel: Kernel,
+    /// For how long to race
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = parse_seconds)]
+    pub seconds: Duration,
 }
 
 #[derive(Debug, Args)]

@@ -47,6 +47,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(args) => suite::demo(&workspace, &args),
         Command::Test(args) => suite::test(&workspace, &args),
+        Command::Race(args) => suite::race(&workspace, &args),
         Command::Vm(args) => vm(&workspace, args),
         Command::Build => build::dnstrace(&workspace).map(|_| ExitCode::SUCCESS),
         Command::Lint => build::lint(&workspace).map(|()| ExitCode::SUCCESS),

@@ -3,6 +3,7 @@
 mod ends;
 mod messages;
 mod owners;
+pub mod race;
 mod refusals;
 mod tracer;
 

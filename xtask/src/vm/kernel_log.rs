@@ -12,6 +12,8 @@ pub struct KernelFault {
 /// Ordered by how bad it is, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
+    /// A breakpoint that nobody had set: the panic that follows says nothing of it.
+    StaleBreakpoint,
     Panic,
     Oops,
     OutOfMemory,
@@ -24,6 +26,7 @@ pub enum FaultKind {
 impl fmt::Display for KernelFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
+            FaultKind::StaleBreakpoint => "the kernel met a breakpoint that was no longer there",
             FaultKind::Panic => "the kernel panicked",
             FaultKind::Oops => "the kernel failed (oops or BUG)",
             FaultKind::OutOfMemory => "the VM ran out of memory",
@@ -68,7 +71,9 @@ fn without_prefix(line: &str) -> &str {
 /// kernel/watchdog.c, kernel/rcu/tree_stall.h, kernel/hung_task.c and mm/oom_kill.c, 5.10 to 7.2.
 fn fault_kind(message: &str) -> Option<FaultKind> {
     let starts = |words: &[&str]| words.iter().any(|word| message.starts_with(word));
-    if starts(&["Kernel panic - not syncing"]) {
+    if starts(&["Oops: int3: ", "int3: "]) {
+        Some(FaultKind::StaleBreakpoint)
+    } else if starts(&["Kernel panic - not syncing"]) {
         Some(FaultKind::Panic)
     } else if message.contains("soft lockup - CPU#") || message.contains("hard LOCKUP on cpu") {
         Some(FaultKind::Lockup)
@@ -116,6 +121,8 @@ mod tests {
             ("Out of memory: Killed process 400 (e2e) total-vm:3000000kB", FaultKind::OutOfMemory),
             ("watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [dnstrace:311]", FaultKind::Lockup),
             ("rcu: INFO: rcu_preempt self-detected stall on CPU", FaultKind::RcuStall),
+            ("Oops: int3: 0000 [#1] PREEMPT SMP NOPTI", FaultKind::StaleBreakpoint),
+            ("int3: 0000 [#1] PREEMPT SMP NOPTI", FaultKind::StaleBreakpoint),
             ("rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", FaultKind::RcuStall),
             ("INFO: task e2e:311 blocked for more than 120 seconds.", FaultKind::HungTask),
             ("WARNING: CPU: 0 PID: 311 at kernel/trace/bpf_trace.c:1 f+0x1/0x2", FaultKind::Warning),
@@ -133,6 +140,13 @@ mod tests {
     fn worst_fault_wins_over_the_first() {
         let log = "[ 1.0] WARNING: CPU: 0\n[ 2.0] Kernel panic - not syncing: x\n[ 3.0] BUG: y";
         assert_eq!(worst_fault(log).map(|fault| fault.kind), Some(FaultKind::Panic));
+    }
+
+    #[test]
+    fn stale_breakpoint_is_the_cause_of_its_panic() {
+        let log =
+            "[ 1.0] Oops: int3: 0000 [#1] PREEMPT SMP\n[ 1.1] Kernel panic - not syncing: Fatal exception";
+        assert_eq!(worst_fault(log).map(|fault| fault.kind), Some(FaultKind::StaleBreakpoint));
     }
 
     #[test]

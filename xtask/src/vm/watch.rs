@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::kernel_log::{self, KernelFault};
+use super::kernel_log::{self, FaultKind, KernelFault};
 
 /// How long a VM may take to start its command. It takes 5 to 15 s, by how busy the machine is.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
@@ -36,6 +36,14 @@ pub enum Failure {
     Qemu(String),
     #[error("cannot watch the VM: {0}")]
     Io(#[from] std::io::Error),
+}
+
+impl Failure {
+    /// Whether it is a known fault of the emulator with a thread for each CPU: see
+    /// [`crate::args::EmulationThreads::Multi`]. With one thread it has never been seen.
+    pub fn is_stale_breakpoint(&self) -> bool {
+        matches!(self, Self::Kernel { fault, .. } if fault.kind == FaultKind::StaleBreakpoint)
+    }
 }
 
 /// What the VM says on its verdict port.
@@ -211,6 +219,15 @@ mod tests {
             let message = judge(end, LIMIT, HEALTHY).map_err(|failure| failure.to_string());
             assert!(message.as_ref().is_err_and(|text| text.starts_with(expected)), "{end:?}: {message:?}");
         }
+    }
+
+    #[test]
+    fn emulators_fault_is_told_from_the_kernels() {
+        let with = |line: &str| judge(End::NoVerdict, LIMIT, &format!("{HEALTHY}[    2.0] {line}\n"));
+        let is_emulators = |line| with(line).is_err_and(|failure| failure.is_stale_breakpoint());
+        assert!(is_emulators("Oops: int3: 0000 [#1] PREEMPT SMP NOPTI"));
+        assert!(!is_emulators("Oops: 0000 [#1] PREEMPT SMP NOPTI"));
+        assert!(!is_emulators("Kernel panic - not syncing: Fatal exception in interrupt"));
     }
 
     #[test]

@@ -60,10 +60,11 @@ pub async fn run(args: &Args) -> Result<()> {
     let clock = WallClock { offset_ns: live::wall_clock_offset(), zone: TimeZone::system() };
     let limits =
         Limits { timeout: u64::try_from(args.timeout.as_nanos()).unwrap_or(u64::MAX), ..Limits::default() };
+    let printer = Printer::new(args.output, clock, args.count).on_node(identifier.host_netns());
     let mut trace = Trace {
         live: Live::new(capture, ring),
         pipeline: Pipeline::new(identifier, target.namespace, limits),
-        printer: Printer::new(args.output, clock, args.count),
+        printer,
     };
     let end = trace.until_end(&mut ends).await?;
     trace.summarize(begin, end)

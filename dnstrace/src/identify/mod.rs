@@ -144,6 +144,11 @@ impl Identifier {
         self.forgotten + self.names.forgotten()
     }
 
+    /// Inode number of the host's network namespace; none if it cannot be read.
+    pub fn host_netns(&self) -> Option<u32> {
+        netns::host(&self.roots.proc)
+    }
+
     /// The hierarchy that holds the pods.
     pub fn hierarchy(&self) -> &Hierarchy {
         &self.hierarchy

@@ -1,4 +1,4 @@
-//! A pod's network namespace, by the processes in its cgroup.
+//! Network namespaces: the host's, and a pod's by the processes in its cgroup.
 
 use std::{fs, path::Path};
 
@@ -7,10 +7,15 @@ use super::{cgroup_path, hierarchy::subdirectories};
 /// Cgroups below a pod's that are looked into: containers, and a systemd's slices inside them.
 const MAX_DEPTH: u32 = 4;
 
+/// The host's network namespace; none if it cannot be read.
+pub fn host(proc: &Path) -> Option<u32> {
+    of(proc, 1)
+}
+
 /// The network namespace of the pod whose cgroup is `pod`, unless it is the host's: a namespace that others
 /// share tells nothing of the pod. None also if the host's own cannot be read.
 pub fn own(pod: &Path, proc: &Path) -> Option<u32> {
-    let host = of(proc, 1)?;
+    let host = host(proc)?;
     let mut pids = Vec::new();
     collect(pod, MAX_DEPTH, &mut pids);
     // The oldest process first: mostly the sandbox's `pause`, which never leaves the pod's namespace, as a

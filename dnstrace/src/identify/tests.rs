@@ -110,6 +110,11 @@ fn a_pod_is_its_cgroup_and_its_own_network_namespace() {
 }
 
 #[test]
+fn the_hosts_network_namespace_is_that_of_its_first_process() {
+    assert_eq!(node().identifier().host_netns(), Some(100));
+}
+
+#[test]
 fn a_pod_on_the_hosts_network_is_told_by_its_cgroup_alone() {
     let target = node().identifier().resolve(&pods(&["dns"])).unwrap();
     assert_eq!((target.cgroups.len(), target.netns.len()), (1, 0));

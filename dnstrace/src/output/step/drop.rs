@@ -132,6 +132,8 @@ fn reason_words(reason: &str) -> Option<&'static str> {
         "FULL_RING" => "the device's ring was full",
         "DEV_READY" => "the device was not up",
         "NOMEM" => "no memory",
+        "QUEUE_PURGE" => "the queue that it waited in was emptied",
+        "IPV6DISABLED" => "IPv6 is off on the interface",
         _ => return None,
     })
 }

@@ -20,7 +20,11 @@ use crate::{
         pod::{Pod, PodOptions},
         process::run,
         service::{Balance, Protocol, Service, ServicePort, ServiceSpec},
-        trouble::{Stage, conntrack, drops::Obstacles, sockets, table},
+        trouble::{
+            Stage, conntrack,
+            drops::{Obstacles, not_forwarding, one_of_twins},
+            sockets, table,
+        },
         zone::{ANY_A, LARGE_SIZES},
     },
     serve,
@@ -338,9 +342,9 @@ fn rules_and_routes(bench: &Bench) -> Result<()> {
     let obstacles = Obstacles::put_up(stage)?;
     obstacles.all_at_once(stage)?;
     obstacles.connected(stage)?;
-    obstacles.not_forwarding(stage)?;
     drop(obstacles);
-    Ok(())
+    not_forwarding(stage)?;
+    one_of_twins(stage, 4)
 }
 
 fn answers_come_late_or_lie_unread(bench: &Bench) -> Result<()> {

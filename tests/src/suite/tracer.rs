@@ -99,6 +99,8 @@ impl Drop for Tracer {
 pub struct Lines {
     pub queries: Vec<Value>,
     pub messages: Vec<Value>,
+    /// What befell packets that belong to no query under way.
+    pub packets: Vec<Value>,
     pub summary: Value,
 }
 
@@ -115,12 +117,14 @@ impl Said {
 
     /// What was printed as JSON.
     pub fn lines(&self) -> Result<Lines> {
-        let mut lines = Lines { queries: Vec::new(), messages: Vec::new(), summary: Value::Null };
+        let mut lines =
+            Lines { queries: Vec::new(), messages: Vec::new(), packets: Vec::new(), summary: Value::Null };
         for line in self.stdout.lines() {
             let value: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
             match value["kind"].as_str() {
                 Some("query") => lines.queries.push(value),
                 Some("message") => lines.messages.push(value),
+                Some("packet") => lines.packets.push(value),
                 Some("summary") => lines.summary = value,
                 other => bail!("a line of kind {other:?}: {line}"),
             }

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::{Server, Stage};
 use crate::lab::{
     CLUSTER_DNS, WORLD_IP,
-    clients::AskRun,
+    clients::{AskRun, Asking},
     dns_server::Serve,
     pod::Pod,
     rules::{IptablesRule, NftTable, Place, Routes, Sysctl},
@@ -171,13 +171,37 @@ impl<'a> Obstacles<'a> {
             })
             .collect()
     }
+}
 
-    /// A node that does not forward: what leaves it dies, what stays on its bridge does not.
-    pub fn not_forwarding(&self, stage: Stage) -> Result<AskRun> {
-        let _off = Sysctl::set("net/ipv4/ip_forward", "0")?;
-        let questions = [("not-forwarded", "A", WORLD_IP)];
-        let run = stage.ask(&["--source-port", "40121", "--timeout-ms", "500"], &questions)?;
-        ensure!(run.answered() == 0 && run.questions[0].sends == [None], "{run:?}");
-        Ok(run)
-    }
+/// On a node that does not forward, what leaves the bridge dies, and so does what is translated; a pod that asks
+/// another of the node by its own address is well.
+pub fn not_forwarding(stage: Stage) -> Result<()> {
+    let (endpoint, web) = (stage.endpoint(0), &stage.lab.web);
+    let _off = Sysctl::set("net/ipv4/ip_forward", "0")?;
+    let questions = [("not-forwarded", "A", WORLD_IP), ("not-translated", "A", CLUSTER_DNS)];
+    let run = stage.ask(&["--source-port", "40121", "--timeout-ms", "500"], &questions)?;
+    let sends = run.questions.iter().flat_map(|question| &question.sends);
+    ensure!(run.answered() == 0 && sends.flatten().count() == 0, "{run:?}");
+    let question = format!("{}/A@{}", super::full_name("well-on-the-bridge"), endpoint.ip());
+    let run = stage.clients.ask(web, "web", &[&question])?;
+    ensure!(run.answered() == 1, "{run:?}");
+    Ok(())
+}
+
+/// The pod in trouble and `shop/web-0` ask the same questions at once, from the same port with the same ids; a rule
+/// drops those of the pod in trouble.
+pub fn one_of_twins(stage: Stage, pairs: usize) -> Result<()> {
+    let (sick, well) = (stage.pod(), &stage.lab.web);
+    let _rule = IptablesRule::insert(
+        &stage.lab.node,
+        &format!("FORWARD -p udp -s {} --sport 40130 -j DROP", sick.ip),
+    )?;
+    let (copies, question) = (pairs.to_string(), format!("{}/A@{CLUSTER_DNS}", super::full_name("twin")));
+    let args = ["--source-port", "40130", "--first-id", "7000", "--copies", &copies, &question];
+    let asking =
+        [stage.clients.start_ask(sick, "cart", &args)?, stage.clients.start_ask(well, "web", &args)?];
+    let [sick, well] = asking.map(Asking::result);
+    let (sick, well) = (sick?, well?);
+    ensure!(sick.answered() == 0 && well.answered() == pairs, "{sick:?} {well:?}");
+    Ok(())
 }

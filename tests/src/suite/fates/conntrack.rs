@@ -38,6 +38,14 @@ fn queries_that_clash(bench: &Bench) -> Result<()> {
         was_merged(&proof, merged, node),
         was_resolved(&proof, resolved, node),
         answer_outlived_the_clash(&proof, late),
+        // As each of them was held against the kernel's own count.
+        proof.counts(&json!({
+            "clashes_merged": 1,
+            "clashes_reply_only": 2,
+            "failed_insertions": 3,
+            "table_full": 0,
+            "evictions": 0,
+        })),
     ])
 }
 

@@ -90,6 +90,15 @@ impl Proof {
         attempts.first().copied().context("no attempt")
     }
 
+    /// The trace has these totals of connection tracking and no others, and misses nothing that the kernel counted.
+    pub fn counts(&self, conntrack: &Value) -> Result<()> {
+        let summary = &self.lines.summary;
+        ensure!(summary["conntrack"] == *conntrack, "{} is not {conntrack}", summary["conntrack"]);
+        let mut gaps = list(&summary["losses"]["kernel_gaps"]);
+        ensure!(gaps.all(|gap| gap["missed"] == 0), "{}", summary["losses"]);
+        Ok(())
+    }
+
     /// A pod's clients asked so many questions, each once, each was answered, and nothing befell any of them.
     pub fn all_well(&self, pod: &str, count: usize) -> Result<()> {
         let is_ours =

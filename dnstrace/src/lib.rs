@@ -18,6 +18,7 @@ pub mod dns;
 pub mod event;
 pub mod exit;
 pub mod identify;
+pub mod kernel_counters;
 pub mod lookup;
 pub mod losses;
 pub mod output;

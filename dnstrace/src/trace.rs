@@ -16,6 +16,7 @@ use crate::{
     capture::{Capture, Request, preflight::Facts},
     event::KernelTime,
     identify::{Identifier, Listing, Roots, Selection, Target, Version},
+    kernel_counters::Baseline,
     lookup::Limits,
     losses::{HookLosses, Losses},
     output::WallClock,
@@ -60,8 +61,10 @@ pub async fn run(args: &Args) -> Result<()> {
     let clock = WallClock { offset_ns: live::wall_clock_offset(), zone: TimeZone::system() };
     let limits =
         Limits { timeout: u64::try_from(args.timeout.as_nanos()).unwrap_or(u64::MAX), ..Limits::default() };
-    let printer = Printer::new(args.output, clock, args.count).on_node(identifier.host_netns());
+    let (proc, host) = (Roots::default().proc, identifier.host_netns());
+    let printer = Printer::new(args.output, clock, args.count).on_node(host);
     let mut trace = Trace {
+        baseline: Baseline::read(&proc, &capture.totals()?, host),
         live: Live::new(capture, ring),
         pipeline: Pipeline::new(identifier, target.namespace, limits),
         printer,
@@ -75,6 +78,7 @@ struct Trace {
     live: Live,
     pipeline: Pipeline,
     printer: Printer,
+    baseline: Baseline,
 }
 
 impl Trace {
@@ -130,6 +134,7 @@ impl Trace {
             .collect();
         let (out_of_order, undecoded_records) = self.live.faults();
         let totals = self.pipeline.totals();
+        let compared = self.baseline.compare(&Roots::default().proc, || self.live.capture.totals())?;
         Ok(Losses {
             hooks,
             undecoded_records,
@@ -137,7 +142,8 @@ impl Trace {
             queries_evicted: totals.evicted,
             queries_forgotten: totals.forgotten,
             owners_forgotten: self.pipeline.owners_forgotten(),
-            ..Losses::default()
+            kernel_gaps: compared.gaps,
+            namespaces_unchecked: compared.unchecked,
         })
     }
 }

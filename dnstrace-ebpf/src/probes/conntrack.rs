@@ -3,7 +3,6 @@
 //! All in net/netfilter/nf_conntrack_core.c, a module in all distribution kernels. Checked on 5.10 to 7.2.
 
 use aya_ebpf::{
-    EbpfContext as _,
     helpers::bpf_ktime_get_ns,
     macros::{kprobe, kretprobe, map},
     maps::{HashMap, PerCpuArray},
@@ -160,7 +159,9 @@ fn describe_confirm(skb: SkBuff, netns: u32, key: u64, began_ns: u64) -> Result<
     reverse_to(&head.packet.connection.reply, scratch);
     remember(scratch);
     head.began_ns = began_ns;
-    CONFIRMING.insert(key, &*head, 0).map_err(|_| Skip::Unreadable)
+    // By reference: the stack has no room for a copy.
+    let head: &ConfirmEvent = head;
+    CONFIRMING.insert(key, head, 0).map_err(|_| Skip::Unreadable)
 }
 
 #[inline(always)]

@@ -73,7 +73,6 @@ pub fn udpv6_sendmsg_return(ctx: RetProbeContext) -> u32 {
 /// Notes that the current thread's call has built its packet, written as the message of this time.
 #[inline(always)]
 pub fn note_sent(sock: Sock, time_ns: u64) {
-    // SAFETY: a helper without arguments.
     let thread = bpf_get_current_pid_tgid();
     if let Some(call) = CALLS.get_ptr_mut(thread) {
         // SAFETY: only the thread itself writes its entry.
@@ -100,7 +99,8 @@ fn try_enter(ctx: &ProbeContext) -> Result<(), Skip> {
     call.sock = sock.0;
     call.sent_ns = 0;
     // A full LRU map forgets another call: should that one fail, it is not told.
-    _ = CALLS.insert(bpf_get_current_pid_tgid(), &*call, 0);
+    let call: &Call = call;
+    _ = CALLS.insert(bpf_get_current_pid_tgid(), call, 0);
     Err(Skip::NotOurs)
 }
 

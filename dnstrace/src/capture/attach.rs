@@ -4,11 +4,11 @@ use std::{io, path::Path};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Pod,
-    maps::{HashMap, MapData, MapError, PerCpuArray},
+    maps::{HashMap, MapData, MapError},
     programs::{KProbe, Program, ProgramError, RawTracePoint},
 };
-use dnstrace_ebpf::config::{Config, Counters, Offsets};
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use dnstrace_ebpf::config::{Config, Offsets};
+use zerocopy::IntoBytes as _;
 
 use super::{
     btf::{Btf, BtfError},
@@ -116,27 +116,8 @@ impl Capture {
         &self.missing
     }
 
-    /// What each hook did so far, summed over the CPUs, in the order of the table.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn counters(&self) -> Result<[Counters; TABLE.len()], CaptureError> {
-        const NAME: &str = "COUNTERS";
-        let map = self.ebpf.map(NAME).ok_or(CaptureError::Object("map COUNTERS"))?;
-        let error = |error| CaptureError::Map { name: NAME, error };
-        let map: PerCpuArray<&MapData, [u8; size_of::<Counters>()]> =
-            PerCpuArray::try_from(map).map_err(error)?;
-        let mut sums = [Counters::default(); TABLE.len()];
-        for (index, sum) in (0u32..).zip(sums.iter_mut()) {
-            for cpu in map.get(&index, 0).map_err(error)?.iter() {
-                let Ok(counters) = Counters::read_from_bytes(cpu) else { continue };
-                sum.written += counters.written;
-                sum.ring_full += counters.ring_full;
-                sum.unreadable += counters.unreadable;
-                sum.filtered += counters.filtered;
-            }
-        }
-        Ok(sums)
+    pub(super) fn ebpf(&self) -> &Ebpf {
+        &self.ebpf
     }
 
     /// Adds a cgroup to the target while the trace runs.

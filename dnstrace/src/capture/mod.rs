@@ -1,10 +1,12 @@
 //! The live kernel: what it can be asked for, the attachment of the eBPF programs, and the reader of the ring.
 //!
 //! In this order: [`preflight`] refuses what cannot work, [`offsets`] asks the kernel's BTF for its layout,
-//! [`attach`] loads and attaches what [`hooks`] lists, [`ring`] reads, with [`names`] for the kernel's numbers. [`diagnostics`] are the programs' own messages.
+//! [`attach`] loads and attaches what [`hooks`] lists, [`ring`] reads, with [`names`] for the kernel's numbers. `counts` is what
+//! the programs count beside their records. [`diagnostics`] are the programs' own messages.
 
 pub mod attach;
 pub mod btf;
+mod counts;
 pub mod diagnostics;
 pub mod hooks;
 pub mod kallsyms;

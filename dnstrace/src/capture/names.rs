@@ -88,11 +88,10 @@ impl Names for KernelNames {
     fn drop_place(&mut self, reason: u32, location: u64, frames: &[u64]) -> DropPlace {
         // A return address is that of the next instruction: one byte back is in the call.
         let callers: Vec<_> = frames.iter().map(|frame| self.function(frame.wrapping_sub(1))).collect();
-        DropPlace {
-            reason: self.reason(reason),
-            function: self.function(location),
-            hook: netfilter_hook(callers.iter().map(|function| function.as_deref().unwrap_or_default())),
-        }
+        let callers = callers.iter().map(|function| function.as_deref().unwrap_or_default());
+        let function = self.function(location);
+        let hook = function.as_deref().and_then(|function| netfilter_hook(function, callers));
+        DropPlace { reason: self.reason(reason), function, hook }
     }
 
     fn table_full(&mut self, netns: Option<u32>) -> TableFull {
@@ -109,9 +108,13 @@ fn number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// The hook that a packet was in, by the functions on the stack from the innermost: the one that called
-/// `nf_hook_slow`. None if the packet did not die in netfilter, or after it had waited in an NFQUEUE (`nf_reinject`).
-fn netfilter_hook<'a>(callers: impl Iterator<Item = &'a str>) -> Option<NetfilterHook> {
+/// The hook that a packet was in that died in `function`, by the functions on the stack from the innermost: the one
+/// that called `nf_hook_slow`. None if it did not die in netfilter (`nf_hook_slow`, `nft_do_chain`): a packet that dies
+/// elsewhere may have come through netfilter further out. None also after it had waited in an NFQUEUE (`nf_reinject`).
+fn netfilter_hook<'a>(function: &str, callers: impl Iterator<Item = &'a str>) -> Option<NetfilterHook> {
+    if !function.starts_with("nf_") && !function.starts_with("nft_") {
+        return None;
+    }
     let mut outside = callers.skip_while(|function| !function.starts_with("nf_hook_slow"));
     outside.next()?;
     outside.find_map(hook_of)
@@ -146,7 +149,10 @@ mod tests {
 
     #[test]
     fn the_hook_is_whose_function_called_netfilter() {
-        let hook = |frames: &[&str]| netfilter_hook(frames.iter().copied());
+        let hook = |frames: &[&str]| {
+            let function = if frames[0].starts_with("kfree_skb") { frames[1] } else { frames[0] };
+            netfilter_hook(function, frames.iter().copied())
+        };
         assert_eq!(
             hook(&["kfree_skb_reason", "nf_hook_slow", "ip_forward", "ip_rcv"]),
             Some(NetfilterHook::Forward)
@@ -158,6 +164,7 @@ mod tests {
         assert_eq!(hook(&["nf_hook_slow", "br_nf_forward_ip.part.0"]), Some(NetfilterHook::Forward));
         // Not in netfilter at all, although netfilter functions are further out.
         assert_eq!(hook(&["kfree_skb_reason", "ip_forward", "ip_rcv"]), None);
+        assert_eq!(hook(&["__udp4_lib_rcv", "ip_local_deliver", "nf_hook_slow", "br_nf_pre_routing"]), None);
         assert_eq!(hook(&["nf_hook_slow", "nf_reinject", "nfqnl_recv_verdict"]), None);
     }
 

@@ -17,6 +17,7 @@ use dnstrace_ebpf::wire::MAX_CGROUP_PATH;
 use lru::LruCache;
 
 pub use hierarchy::{Hierarchy, Version};
+pub use netns::of as netns_of;
 pub use target::{Listing, Selection, Target, TargetError};
 
 use crate::event::CgroupMade;

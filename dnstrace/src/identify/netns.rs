@@ -40,7 +40,7 @@ fn collect(cgroup: &Path, depth: u32, pids: &mut Vec<u32>) {
 }
 
 /// Inode number of a process's network namespace: the link reads `net:[4026531840]`.
-fn of(proc: &Path, pid: u32) -> Option<u32> {
+pub fn of(proc: &Path, pid: u32) -> Option<u32> {
     let link = fs::read_link(proc.join(format!("{pid}/ns/net"))).ok()?;
     link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }

@@ -6,7 +6,7 @@ use tokio::time;
 
 use crate::{
     capture::{Capture, ring::Ring},
-    event::{Event, KernelTime},
+    event::{Event, KernelTime, Loss},
 };
 
 use super::order::Order;
@@ -22,6 +22,14 @@ pub struct Live {
     ring: Ring,
     order: Order,
     batch: Vec<Event>,
+    lost: Lost,
+}
+
+/// Records that did not fit into the ring, as last asked.
+#[derive(Debug)]
+struct Lost {
+    records: u64,
+    asked: KernelTime,
 }
 
 /// What a source yields at a time.
@@ -35,7 +43,8 @@ pub struct Batch {
 
 impl Live {
     pub fn new(capture: Capture, ring: Ring) -> Self {
-        Self { capture, ring, order: Order::default(), batch: Vec::new() }
+        let lost = Lost { records: 0, asked: monotonic_now() };
+        Self { capture, ring, order: Order::default(), batch: Vec::new(), lost }
     }
 
     /// Waits for events or a tick. Returns those that are due and the time up to which that is all.
@@ -50,6 +59,7 @@ impl Live {
             read?;
         }
         self.capture.flush_diagnostics();
+        self.ask_for_losses();
         let until = KernelTime(monotonic_now().0.saturating_sub(WINDOW_NS));
         Ok(Batch { events: self.release(until), until })
     }
@@ -58,7 +68,19 @@ impl Live {
     pub fn finish(&mut self) -> Batch {
         let now = monotonic_now();
         self.ring.drain(&mut self.batch);
+        self.ask_for_losses();
         Batch { events: self.release(KernelTime(u64::MAX)), until: now }
+    }
+
+    /// Makes an event of records that were lost since the last time. Should the map not be readable, the summary, which
+    /// reads it again, says so.
+    fn ask_for_losses(&mut self) {
+        let (Ok(records), now) = (self.capture.lost(), monotonic_now()) else { return };
+        if records > self.lost.records {
+            let events = records - self.lost.records;
+            self.batch.push(Event::Loss(Loss { since: self.lost.asked, time: now, events }));
+        }
+        self.lost = Lost { records, asked: now };
     }
 
     /// Events that came too late to be put in order, and records that could not be decoded.
@@ -68,6 +90,9 @@ impl Live {
 
     fn release(&mut self, until: KernelTime) -> Vec<Event> {
         for event in self.batch.drain(..) {
+            if std::env::var_os("DUMP").is_some() && !matches!(event, Event::Message(_) | Event::Cgroup(_)) {
+                eprintln!("{event:?}");
+            }
             self.order.push(event);
         }
         std::iter::from_fn(|| self.order.pop(until)).collect()

@@ -5,18 +5,25 @@
 //! on event time alone, so a replay decides the same.
 
 mod conversation;
+mod ended;
+mod fate;
+mod limits;
 mod model;
+mod open;
+mod places;
 mod step;
+mod table;
 mod tracker;
 
 pub use conversation::{Conversation, Role};
+pub use limits::{Limits, Totals};
 pub use model::{
     Answer, Attempt, Fate, Observation, Outcome, Query, Stray, StrayPacket, StrayPacketReason, StrayReason,
 };
 pub use step::{
     Conntrack, Dropped, InsertFailure, Insertion, Leg, REPLY_ONLY_LIFE, Step, What, Winner, WinnerQuery,
 };
-pub use tracker::{Limits, Output, Totals, Tracker};
+pub use tracker::{Output, Tracker};
 
 #[cfg(test)]
 pub(crate) mod tests;

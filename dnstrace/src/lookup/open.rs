@@ -1,0 +1,74 @@
+//! A query under way, and the ways of resolvers: what they send next, and how long to wait for it.
+
+use crate::{
+    dns::{Defect, Message, rcodes},
+    event::KernelTime,
+};
+
+use super::{Attempt, Fate, Query};
+
+const MILLISECOND: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
+
+/// After a good answer, time for the resolver's other messages of the same question: musl asks all its servers
+/// at once, and the first may have answered before the last was asked. And for what befalls the answer that a server
+/// has just sent.
+pub(super) const SETTLE: u64 = 20 * MILLISECOND;
+/// After an answer that makes a resolver try the next server (SERVFAIL, REFUSED, ...).
+const AFTER_ERROR: u64 = 100 * MILLISECOND;
+/// After an answer with TC, for the retry over TCP.
+const AFTER_TRUNCATED: u64 = 2 * SECOND;
+/// No resolver's retransmission timer is shorter: an attempt that follows sooner was sent beside the one before
+/// it, not after waiting for it. (c-ares, glibc, Go, musl, systemd-resolved: 0.5 s and more.)
+pub(super) const SHORTEST_RETRY: u64 = 400 * MILLISECOND;
+/// A resolver that retries with a new id (Go, dig) does so after its time-out, of at least this long.
+const SHORTEST_TIMEOUT: u64 = SECOND;
+
+#[derive(Debug)]
+pub(super) struct OpenQuery {
+    pub query: Query,
+    pub deadline: KernelTime,
+    /// The attempt whose answer satisfies the program.
+    pub settled: Option<usize>,
+}
+
+impl OpenQuery {
+    /// Whether `next`, which asks the same of the same process, is a further attempt of this query rather than
+    /// a query of its own.
+    pub fn continues(&self, next: &Attempt) -> bool {
+        let Some(last) = self.query.attempts.last() else { return false };
+        let same_id = last.conversation.id == next.conversation.id;
+        if self.settled.is_some() {
+            return same_id && last.socket == next.socket && !self.answered_by(next);
+        }
+        let waited = next.time.since(last.time);
+        match &last.fate {
+            Fate::Answered(_) => true,
+            _ if same_id => {
+                last.socket == next.socket
+                    || last.conversation.remote != next.conversation.remote
+                    || waited >= SHORTEST_RETRY
+            }
+            _ => waited >= SHORTEST_TIMEOUT,
+        }
+    }
+
+    /// Whether the server that `next` goes to has answered already.
+    fn answered_by(&self, next: &Attempt) -> bool {
+        self.query.attempts.iter().any(|attempt| {
+            attempt.conversation.remote == next.conversation.remote && attempt.answer().is_some()
+        })
+    }
+}
+
+/// How long to wait for what the resolver does after this answer; `None` if it takes it as final.
+pub(super) fn patience(answer: &Message, defect: Option<&Defect>) -> Option<u64> {
+    match answer.rcode {
+        _ if answer.flags.truncated => Some(AFTER_TRUNCATED),
+        rcodes::NOERROR | rcodes::NXDOMAIN if matches!(defect, Some(Defect::Malformed(_))) => {
+            Some(AFTER_ERROR)
+        }
+        rcodes::NOERROR | rcodes::NXDOMAIN => None,
+        _ => Some(AFTER_ERROR),
+    }
+}

@@ -19,7 +19,7 @@ use crate::{
     kernel::Kernel,
     process::{say, shown},
     setup,
-    vm::{self, Failure, VmSpec},
+    vm::{self, VmSpec},
     workspace::Workspace,
 };
 
@@ -142,19 +142,14 @@ fn counted(command: &mut Command) -> Result<(bool, Tally)> {
     Ok((child.wait()?.success(), tally))
 }
 
-/// Runs one of the runs, a second time where the emulator is known to have failed it. Whatever else goes wrong counts
-/// as a failure.
+/// Runs one of the runs. Whatever goes wrong counts as a failure.
 fn end_to_end(workspace: &Workspace, run: &Run, timeout: Duration) -> Tally {
     say(run);
-    let mut result = vm_run(workspace, run, timeout);
-    if let Err(error) = &result
-        && run.threads() == EmulationThreads::Multi
-        && error.downcast_ref().is_some_and(Failure::is_stale_breakpoint)
-    {
-        say(format_args!("{run}: {error:#}"));
-        say("a known fault of the emulator with a thread for each CPU, not of what is tested: once more");
-        result = vm_run(workspace, run, timeout);
-    }
+    let in_vm = || vm_run(workspace, run, timeout);
+    let result = match run.threads() {
+        EmulationThreads::Single => in_vm(),
+        EmulationThreads::Multi => vm::once_more_after_stale_breakpoint(in_vm),
+    };
     let tally = result.unwrap_or_else(|error| {
         say(format_args!("{run}: {error:#}"));
         Tally::FAILED

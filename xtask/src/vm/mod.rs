@@ -6,6 +6,7 @@ mod initramfs;
 mod kernel_log;
 mod modules;
 mod qemu;
+mod repeat;
 mod watch;
 
 use std::{
@@ -20,12 +21,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-pub use self::watch::Failure;
 use self::{
     initramfs::Run,
     qemu::{Boot, Share},
     watch::Logs,
 };
+pub use self::{repeat::once_more_after_stale_breakpoint, watch::Failure};
 use crate::{
     args::{Cgroup, MachineArgs},
     kernel::{Kernel, UnpackedKernel},

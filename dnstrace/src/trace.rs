@@ -127,7 +127,7 @@ impl Trace {
             .zip(self.live.capture.counters()?)
             .filter(|(_, counters)| counters.ring_full + counters.unreadable > 0)
             .map(|(row, counters)| HookLosses {
-                hook: row.target,
+                hook: row.name(),
                 ring_full: counters.ring_full,
                 unreadable: counters.unreadable,
             })
@@ -240,7 +240,9 @@ fn say_attached(capture: &Capture, target: &Target, ports: &[u16]) {
     for missing in capture.missing() {
         eprintln!(
             "dnstrace: without {} you will not see {} ({})",
-            missing.row.target, missing.row.lost_without, missing.why
+            missing.row.name(),
+            missing.row.lost_without,
+            missing.why
         );
     }
 }

@@ -50,15 +50,16 @@ pub fn icmp6_send(ctx: ProbeContext) -> u32 {
     count(&ctx, Hook::Icmp6Send, try_send(&ctx, 6, Hook::Icmp6Send))
 }
 
-/// `int __udp4_lib_err(struct sk_buff *skb, u32 info, struct udp_table *udptable)`, net/ipv4/udp.c, 5.10 to 7.2: data
-/// at the IP header of the packet that the error is about.
+/// `int __udp4_lib_err(struct sk_buff *skb, u32 info, struct udp_table *udptable)`, net/ipv4/udp.c, 5.10 to 6.18, and
+/// `int udp_err(struct sk_buff *skb, u32 info)` on 7.2, which has no other: data at the IP header of the packet that the
+/// error is about.
 #[kprobe]
 pub fn udp4_lib_err(ctx: ProbeContext) -> u32 {
     count(&ctx, Hook::Udp4Err, try_receive(&ctx))
 }
 
 /// `int __udp6_lib_err(struct sk_buff *skb, struct inet6_skb_parm *opt, u8 type, u8 code, int offset, __be32 info,
-/// struct udp_table *udptable)`, net/ipv6/udp.c, 5.10 to 7.2: likewise.
+/// struct udp_table *udptable)`, net/ipv6/udp.c, 5.10 to 6.18, and `udpv6_err` without the table on 7.2: likewise.
 #[kprobe]
 pub fn udp6_lib_err(ctx: ProbeContext) -> u32 {
     count(&ctx, Hook::Udp6Err, try_receive6(&ctx))

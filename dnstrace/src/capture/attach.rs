@@ -22,7 +22,7 @@ use super::{
 };
 
 /// There while connection tracking is in the kernel, as a module or built in.
-const CONNTRACK_MODULE: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+const CONNTRACK: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 
 /// The eBPF object, built by `build.rs`. Aligned for the ELF parser.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dnstrace-probes"));
@@ -136,16 +136,16 @@ impl Capture {
     }
 
     fn attach_all(&mut self, knows_conntrack: bool) -> Result<(), CaptureError> {
-        let functions = TABLE.map(|row| row.target);
+        let functions: Vec<_> = TABLE.iter().flat_map(|row| row.targets).copied().collect();
         // Without the list the kernel itself says what it does not have, less clearly.
         let symbols = Symbols::load(Path::new("/proc/kallsyms"), &functions).ok();
         for row in TABLE {
             let attached = check_needs(&row, knows_conntrack)
-                .and_then(|()| check_symbol(symbols.as_ref(), &row))
-                .and_then(|()| attach_one(&mut self.ebpf, &row));
+                .and_then(|()| choose_target(symbols.as_ref(), &row))
+                .and_then(|target| attach_one(&mut self.ebpf, &row, target));
             if let Err(why) = attached {
                 if row.mandatory {
-                    return Err(CaptureError::Attach { function: row.target, why, lost: row.lost_without });
+                    return Err(CaptureError::Attach { function: row.name(), why, lost: row.lost_without });
                 }
                 self.missing.push(Missing { row, why });
             }
@@ -184,31 +184,31 @@ fn check_needs(row: &Row, knows_conntrack: bool) -> Result<(), String> {
     }
 }
 
-/// Whether the kernel has exactly one function of the name: before 6.6 it takes any of several for a probe.
-fn check_symbol(symbols: Option<&Symbols>, row: &Row) -> Result<(), String> {
-    let Some(symbols) = symbols.filter(|_| row.kind.is_function()) else { return Ok(()) };
-    match (symbols.get(row.target), row.needs) {
-        (None, Needs::Conntrack) if !Path::new(CONNTRACK_MODULE).exists() => {
+/// The first target of the row that the kernel has. Of functions, exactly one must have the name: before 6.6 the kernel
+/// takes any of several for a probe.
+fn choose_target(symbols: Option<&Symbols>, row: &Row) -> Result<&'static str, String> {
+    let symbols = symbols.filter(|_| row.kind.is_function());
+    let known = |target: &&str| symbols.is_none_or(|symbols| symbols.get(target).is_some());
+    match row.targets.iter().copied().find(known) {
+        Some(target) if symbols.is_none_or(|symbols| symbols.is_unique_function(target)) => Ok(target),
+        Some(_) => Err("this kernel has several functions of this name".to_owned()),
+        None if row.needs == Needs::Conntrack && !Path::new(CONNTRACK).exists() => {
             Err("the module nf_conntrack is not loaded".to_owned())
         }
-        (None, _) => Err("this kernel has no such function".to_owned()),
-        (Some(symbol), _) if !symbol.is_unique_function() => {
-            Err("this kernel has several functions of this name".to_owned())
-        }
-        (Some(_), _) => Ok(()),
+        None => Err("this kernel has no such function".to_owned()),
     }
 }
 
-fn attach_one(ebpf: &mut Ebpf, row: &Row) -> Result<(), String> {
+fn attach_one(ebpf: &mut Ebpf, row: &Row, target: &str) -> Result<(), String> {
     let attached = match row.kind {
-        Kind::Kprobe => attach_kprobe(program(ebpf, row.program)?, row.target),
+        Kind::Kprobe => attach_kprobe(program(ebpf, row.program)?, target),
         Kind::KprobePair => {
             // The return first: an entry without its return would wait for it.
             let name = format!("{}_return", row.program);
-            attach_kprobe(program(ebpf, &name)?, row.target).map_err(chain)?;
-            attach_kprobe(program(ebpf, row.program)?, row.target)
+            attach_kprobe(program(ebpf, &name)?, target).map_err(chain)?;
+            attach_kprobe(program(ebpf, row.program)?, target)
         }
-        Kind::RawTracepoint => attach_raw_tracepoint(program(ebpf, row.program)?, row.target),
+        Kind::RawTracepoint => attach_raw_tracepoint(program(ebpf, row.program)?, target),
     };
     attached.map_err(chain)
 }

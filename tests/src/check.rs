@@ -22,7 +22,7 @@ use crate::{
         service::{Balance, Protocol, Service, ServicePort, ServiceSpec},
         trouble::{
             Stage, conntrack,
-            drops::{Obstacles, not_forwarding, one_of_twins},
+            drops::{Obstacles, not_forwarding, one_of_twins, over_ipv6},
             sockets, table,
         },
         zone::{ANY_A, LARGE_SIZES},
@@ -343,6 +343,7 @@ fn rules_and_routes(bench: &Bench) -> Result<()> {
     obstacles.all_at_once(stage)?;
     obstacles.connected(stage)?;
     drop(obstacles);
+    over_ipv6(stage)?;
     not_forwarding(stage)?;
     one_of_twins(stage, 4)
 }

@@ -62,15 +62,17 @@ impl Drop for NftTable<'_> {
 #[derive(Debug)]
 pub struct IptablesRule {
     proxy: Arc<KubeProxy>,
+    family: Family,
     /// Chain and rule, as after `-I`.
     rule: Vec<String>,
 }
 
 impl IptablesRule {
     /// `rule` begins with the chain: `FORWARD -d 198.51.100.2 -j DROP`.
-    pub fn insert(node: &Node, rule: &str) -> Result<Self> {
+    pub fn insert(node: &Node, family: Family, rule: &str) -> Result<Self> {
         let inserted = Self {
             proxy: Arc::clone(node.proxy()),
+            family,
             rule: rule.split_whitespace().map(str::to_owned).collect(),
         };
         inserted.iptables("-I")?;
@@ -80,7 +82,7 @@ impl IptablesRule {
     fn iptables(&self, action: &str) -> Result<()> {
         let rule = self.rule.iter().map(String::as_str);
         let args: Vec<_> = std::iter::once(action).chain(rule).collect();
-        self.proxy.iptables(Family::V4, &args).map(drop)
+        self.proxy.iptables(self.family, &args).map(drop)
     }
 }
 

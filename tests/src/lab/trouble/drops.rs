@@ -7,8 +7,9 @@ use anyhow::{Result, ensure};
 use super::{Server, Stage};
 use crate::lab::{
     CLUSTER_DNS, WORLD_IP,
-    clients::{AskRun, Asking},
+    clients::{AskRun, Asking, dig},
     dns_server::Serve,
+    iptables::Family,
     pod::Pod,
     rules::{IptablesRule, NftTable, Place, Routes, Sysctl},
 };
@@ -56,8 +57,16 @@ impl<'a> Obstacles<'a> {
         let pod = Place::Netns(stage.pod().netns());
         Ok(Self {
             _iptables: [
-                IptablesRule::insert(node, &format!("FORWARD -p udp -d {IPTABLES_DROP} -j DROP"))?,
-                IptablesRule::insert(node, &format!("FORWARD -p udp -d {NODE_REJECT} -j REJECT"))?,
+                IptablesRule::insert(
+                    node,
+                    Family::V4,
+                    &format!("FORWARD -p udp -d {IPTABLES_DROP} -j DROP"),
+                )?,
+                IptablesRule::insert(
+                    node,
+                    Family::V4,
+                    &format!("FORWARD -p udp -d {NODE_REJECT} -j REJECT"),
+                )?,
             ],
             _nft: [
                 NftTable::load(
@@ -173,6 +182,25 @@ impl<'a> Obstacles<'a> {
     }
 }
 
+/// Over IPv6: a rule, a closed port, and nothing in the way.
+pub fn over_ipv6(stage: Stage) -> Result<()> {
+    let (pod, lab) = (stage.pod(), stage.lab);
+    let (dropped, well) = (lab.dns.pods[0].ip6, lab.dns.pods[1].ip6);
+    let rule = format!("FORWARD -p udp -s {} -d {dropped} -j DROP", pod.ip6);
+    let _rule = IptablesRule::insert(&lab.node, Family::V6, &rule)?;
+    let questions = [
+        ("v6-drop", dropped, "timed out"),
+        ("v6-no-listener", lab.web.ip6, "refused"),
+        ("v6-well", well, "NOERROR"),
+    ];
+    for (name, server, expected) in questions {
+        let server = format!("@{server}");
+        let output = dig(pod, "cart", &[&server, "+tries=1", "+time=1", &super::full_name(name)])?;
+        ensure!(output.stdout.contains(expected), "{name}: {output:?}");
+    }
+    Ok(())
+}
+
 /// On a node that does not forward, what leaves the bridge dies, and so does what is translated; a pod that asks
 /// another of the node by its own address is well.
 pub fn not_forwarding(stage: Stage) -> Result<()> {
@@ -194,6 +222,7 @@ pub fn one_of_twins(stage: Stage, pairs: usize) -> Result<()> {
     let (sick, well) = (stage.pod(), &stage.lab.web);
     let _rule = IptablesRule::insert(
         &stage.lab.node,
+        Family::V4,
         &format!("FORWARD -p udp -s {} --sport 40130 -j DROP", sick.ip),
     )?;
     let (copies, question) = (pairs.to_string(), format!("{}/A@{CLUSTER_DNS}", super::full_name("twin")));

@@ -28,6 +28,7 @@ fn rules_and_routes(bench: &Bench) -> Result<()> {
     let (proof, connected) = traced(bench, Duration::from_secs(5), |stage| {
         let obstacles = Obstacles::put_up(stage)?;
         obstacles.all_at_once(stage)?;
+        drops::over_ipv6(stage)?;
         obstacles.connected(stage)
     })?;
     let inodes = Inodes {
@@ -124,6 +125,18 @@ fn rows(inodes: &Inodes) -> Vec<Row> {
         row("no-endpoints", "rejected", &[sent(3), forward, received(3)]),
         row("no-listener", "rejected", &no_listener),
         row("silent", "unanswered", &[inserted]),
+        row("v6-well", "answered", &[inserted]),
+        row("v6-drop", "dropped", &[forward]),
+        row(
+            "v6-no-listener",
+            "rejected",
+            &[
+                inserted,
+                ("icmp query sent 1/4", web),
+                ("drop query NO_SOCKET __udp6_lib_rcv -", web),
+                ("icmp query received 1/4", pod),
+            ],
+        ),
         row("connected-reject", "rejected", &[sent(3), forward, received(3)]),
         row("connected-no-endpoints", "rejected", &[sent(3), forward, received(3)]),
         row("connected-no-listener", "rejected", &no_listener),

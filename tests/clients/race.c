@@ -107,10 +107,13 @@ static void write_query(struct query *query, unsigned long name, unsigned long p
 
 static void open_round(void)
 {
+	/* Two threads that send from a socket without a port race in the kernel, too: one leaves from port 0. */
+	struct sockaddr_in any = { .sin_family = AF_INET };
+
 	for (unsigned long s = 0; s < options.sockets; s++) {
 		int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
 
-		if (fd < 0)
+		if (fd < 0 || bind(fd, (struct sockaddr *)&any, sizeof(any)))
 			die("socket");
 		round_.fds[s] = fd;
 		for (unsigned long place = 0; place < options.at_once; place++)

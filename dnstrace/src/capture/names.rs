@@ -19,9 +19,10 @@ const KALLSYMS: &str = "/proc/kallsyms";
 const CONNTRACK_COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 const CONNTRACK_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 
-/// An address that is in no known function may be in a module that was loaded since: the list is read again, at most
-/// this often (it takes a tenth of a second).
-const RELOAD: Duration = Duration::from_secs(10);
+const MODULES: &str = "/proc/modules";
+/// For so long a function that was looked up is taken for what it was: only the unloading of a module, and another one
+/// in its place, makes it another.
+const TRUST: Duration = Duration::from_secs(1);
 
 /// The names of the running kernel.
 #[derive(Debug)]
@@ -29,8 +30,11 @@ pub struct KernelNames {
     /// `enum skb_drop_reason` without `SKB_DROP_REASON_`.
     reasons: HashMap<u32, Arc<str>>,
     /// Read when the first drop is seen: most traces need none.
-    addresses: Option<Addresses>,
-    loaded: Option<Instant>,
+    addresses: Addresses,
+    /// The modules that were there then, and when that was last found to be still so.
+    modules: Option<String>,
+    checked: Option<Instant>,
+    /// What was looked up.
     functions: HashMap<u64, Option<Arc<str>>>,
 }
 
@@ -43,31 +47,43 @@ impl KernelNames {
             let name = name.strip_prefix("SKB_DROP_REASON_").or_else(|| name.strip_prefix("SKB_"))?;
             Some((u32::try_from(value).ok()?, Arc::from(name)))
         });
-        Self { reasons: reasons.collect(), addresses: None, loaded: None, functions: HashMap::new() }
+        Self::with_reasons(reasons.collect())
+    }
+
+    fn with_reasons(reasons: HashMap<u32, Arc<str>>) -> Self {
+        Self {
+            reasons,
+            addresses: Addresses::default(),
+            modules: None,
+            checked: None,
+            functions: HashMap::new(),
+        }
     }
 
     /// The function around a code address.
     fn function(&mut self, address: u64) -> Option<Arc<str>> {
-        if let Some(known) = self.functions.get(&address) {
+        let fresh = self.checked.is_some_and(|checked| checked.elapsed() < TRUST);
+        if let (true, Some(known)) = (fresh, self.functions.get(&address)) {
             return known.clone();
         }
-        let mut found = self.look_up(address);
-        if found.is_none() && self.loaded.is_none_or(|loaded| loaded.elapsed() > RELOAD) {
-            self.loaded = Some(Instant::now());
-            self.addresses = Addresses::load(Path::new(KALLSYMS)).ok();
-            found = self.look_up(address);
-        }
+        self.refresh();
         if self.functions.len() >= FUNCTIONS {
             self.functions.clear();
         }
-        if found.is_some() {
-            self.functions.insert(address, found.clone());
-        }
-        found
+        let look_up = || self.addresses.lookup(address).map(|location| Arc::from(location.function));
+        self.functions.entry(address).or_insert_with(look_up).clone()
     }
 
-    fn look_up(&self, address: u64) -> Option<Arc<str>> {
-        self.addresses.as_ref()?.lookup(address).map(|location| Arc::from(location.function))
+    /// Reads the list of symbols anew if there are other modules than when it was read: an address in a module that
+    /// came since would be taken for one in whatever stood before it.
+    fn refresh(&mut self) {
+        let modules = loaded(&fs::read_to_string(MODULES).unwrap_or_default());
+        self.checked = Some(Instant::now());
+        if self.modules.as_ref() != Some(&modules) {
+            self.addresses = Addresses::load(Path::new(KALLSYMS)).unwrap_or_default();
+            self.functions.clear();
+            self.modules = Some(modules);
+        }
     }
 
     fn reason(&self, reason: u32) -> Option<Arc<str>> {
@@ -102,6 +118,17 @@ impl Names for KernelNames {
             max: number(CONNTRACK_MAX),
         }
     }
+}
+
+/// Name, state and address of each module, of the lines of `/proc/modules`: `nf_nat 57344 2 nft_chain_nat,xt_MASQUERADE,
+/// Live 0xffffffffc0a01000`. Without the use count, which changes all the time.
+fn loaded(modules: &str) -> String {
+    let parts = |line: &str| {
+        let mut parts = line.split_whitespace();
+        let (name, state, address) = (parts.next()?, parts.nth(3)?, parts.next()?);
+        Some(format!("{name} {state} {address}\n"))
+    };
+    modules.lines().filter_map(parts).collect()
 }
 
 fn number(path: &str) -> Option<u64> {
@@ -169,13 +196,17 @@ mod tests {
     }
 
     #[test]
+    fn modules_are_the_same_while_only_their_use_changes() {
+        let one = "nf_nat 57344 2 nft_chain_nat,xt_nat, Live 0xffffffffc0a01000\nveth 40960 0 - Live 0xffffffffc09f0000 (E)\n";
+        let other = "nf_nat 57344 1 nft_chain_nat, Live 0xffffffffc0a01000\nveth 40960 0 - Live 0xffffffffc09f0000 (E)\n";
+        assert_eq!(loaded(one), loaded(other));
+        assert_eq!(loaded(one), "nf_nat Live 0xffffffffc0a01000\nveth Live 0xffffffffc09f0000\n");
+        assert_ne!(loaded(one), loaded(&one.replace("Live", "Loading")));
+    }
+
+    #[test]
     fn reasons_have_the_kernels_names_or_their_numbers() {
-        let names = KernelNames {
-            reasons: HashMap::from([(7, "NETFILTER_DROP".into())]),
-            addresses: None,
-            loaded: None,
-            functions: HashMap::new(),
-        };
+        let names = KernelNames::with_reasons(HashMap::from([(7, "NETFILTER_DROP".into())]));
         assert_eq!(names.reason(7).as_deref(), Some("NETFILTER_DROP"));
         assert_eq!(names.reason(8).as_deref(), Some("reason 8"));
         assert_eq!(names.reason(3 << 16 | 5).as_deref(), Some("subsystem 3 reason 5"));

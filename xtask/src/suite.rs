@@ -1,4 +1,4 @@
-//! `cargo xtask test` and `cargo xtask demo`.
+//! `cargo xtask test`, `cargo xtask race` and `cargo xtask demo`.
 
 mod tally;
 

@@ -122,7 +122,12 @@ fn answer_outlived_the_clash(proof: &Proof, clash: &Clash) -> Result<()> {
         SICK,
         "late-loser",
         "answer_dropped",
-        &["conntrack clash_reply_only", "icmp answer sent 3/3", "drop answer NO_SOCKET __udp4_lib_rcv -"],
+        &[
+            "conntrack clash_reply_only",
+            "icmp answer sent 3/3",
+            "drop answer NO_SOCKET __udp4_lib_rcv -",
+            "icmp answer received 3/3",
+        ],
     )?;
     has_endpoint(attempt, clash.endpoints[1])?;
     let died = step(attempt, "drop answer")?;

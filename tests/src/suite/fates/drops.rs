@@ -58,14 +58,17 @@ struct Row {
     name: &'static str,
     fate: &'static str,
     steps: Vec<(String, u64)>,
+    /// How often the same befell it.
+    times: usize,
 }
 
 impl Row {
     fn holds(&self, proof: &Proof) -> Result<()> {
         let words: Vec<_> = self.steps.iter().map(|(words, _)| words.as_str()).collect();
-        let attempt = proof.attempt(SICK, self.name, self.fate, &words)?;
-        for (step, (words, netns)) in list(&attempt["steps"]).zip(&self.steps) {
-            ensure!(step["netns"] == *netns, "{}: {words:?} is not in {netns}: {step}", self.name);
+        for attempt in proof.attempts(SICK, self.name, &vec![(self.fate, &words[..]); self.times])? {
+            for (step, (words, netns)) in list(&attempt["steps"]).zip(&self.steps) {
+                ensure!(step["netns"] == *netns, "{}: {words:?} is not in {netns}: {step}", self.name);
+            }
         }
         Ok(())
     }
@@ -78,6 +81,7 @@ fn rows(inodes: &Inodes) -> Vec<Row> {
         name,
         fate,
         steps: steps.iter().map(|(words, netns)| ((*words).to_owned(), *netns)).collect(),
+        times: 1,
     };
     let inserted = ("conntrack inserted", node);
     let forward = format!("drop query NETFILTER_DROP {RULE} FORWARD");
@@ -96,7 +100,8 @@ fn rows(inodes: &Inodes) -> Vec<Row> {
     };
     let no_listener =
         [inserted, ("icmp query sent 3/3", web), ("drop query NO_SOCKET __udp4_lib_rcv -", web), received(3)];
-    let own_reject = [("icmp query sent 3/3", pod), output, ("send_failed EPERM", pod), received(3)];
+    // Within one namespace the error arrives before the packet is dropped.
+    let own_reject = [("icmp query sent 3/3", pod), received(3), output, ("send_failed EPERM", pod)];
     vec![
         row("well-in-cluster", "answered", &[inserted]),
         row("well-in-world", "answered", &[inserted]),
@@ -116,7 +121,8 @@ fn rows(inodes: &Inodes) -> Vec<Row> {
                 received(1),
             ],
         ),
-        row("own-drop", "dropped", &[output, ("send_failed EPERM", pod)]),
+        // sendmmsg, having sent those before it, does not say that it failed: it is sent again.
+        Row { times: 2, ..row("own-drop", "dropped", &[output, ("send_failed EPERM", pod)]) },
         row("own-reject", "rejected", &own_reject),
         row("own-blackhole", "send_failed", &[("send_failed EINVAL", pod)]),
         row("own-unreachable", "send_failed", &[("send_failed EHOSTUNREACH", pod)]),

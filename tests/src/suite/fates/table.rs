@@ -51,7 +51,13 @@ fn thrown_out(bench: &Bench) -> Result<()> {
         SICK,
         "evicted",
         "answer_dropped",
-        &["conntrack inserted", "evicted", "icmp answer sent 3/3", "drop answer NO_SOCKET __udp4_lib_rcv -"],
+        &[
+            "conntrack inserted",
+            "evicted",
+            "icmp answer sent 3/3",
+            "drop answer NO_SOCKET __udp4_lib_rcv -",
+            "icmp answer received 3/3",
+        ],
     )?;
     ensure!(attempt["endpoint"] == made.endpoint.ip().to_string(), "{attempt}");
     let evicted = step(attempt, "evicted")?;

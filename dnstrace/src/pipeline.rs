@@ -2,9 +2,9 @@
 
 use crate::{
     dns,
-    event::{Event, KernelTime},
+    event::{Event, KernelTime, Packet, Refused, SendFailure, SocketMessage},
     identify::{Identifier, Owner},
-    lookup::{Limits, Observation, Output, Totals, Tracker},
+    lookup::{Limits, Observation, Output, Sight, Totals, Tracker},
 };
 
 /// The rooms in a row.
@@ -17,7 +17,12 @@ pub struct Pipeline {
 
 impl Pipeline {
     pub fn new(identifier: Identifier, namespace: Option<String>, limits: Limits) -> Self {
-        Self { identifier, namespace, tracker: Tracker::new(limits) }
+        Self { identifier, namespace, tracker: Tracker::new(limits, Sight::default()) }
+    }
+
+    /// Says what the trace can see; without this call, everything.
+    pub fn see(&mut self, sight: Sight) {
+        self.tracker.see(sight);
     }
 
     /// Takes in an event. Returns what it brought to an end.
@@ -26,16 +31,52 @@ impl Pipeline {
         match event {
             Event::Cgroup(made) => self.identifier.note_cgroup(&made),
             Event::Message(seen) => {
-                let owner = self.identifier.owner(seen.task.cgroup, seen.task.pid, seen.time.0);
-                if !self.is_wanted(&owner) {
-                    return out;
+                if let Some(observation) = self.observe(seen) {
+                    self.tracker.message(observation, &mut out);
                 }
-                let decoded = dns::decode(&seen.payload, seen.length);
-                self.tracker.message(Observation { seen, decoded, owner }, &mut out);
             }
-            _ => {}
+            Event::Confirm(confirm) => {
+                let decoded = decode(&confirm.packet);
+                self.tracker.confirm(*confirm, decoded, &mut out);
+            }
+            Event::Clash(clash) => self.tracker.clash(clash, &mut out),
+            Event::Eviction(eviction) => self.tracker.eviction(*eviction, &mut out),
+            Event::Drop(drop) => {
+                let decoded = decode(&drop.packet);
+                self.tracker.dropped(*drop, decoded, &mut out);
+            }
+            Event::Icmp(icmp) => {
+                let decoded = decode(&icmp.packet);
+                self.tracker.icmp(*icmp, decoded, &mut out);
+            }
+            Event::SendFailure(failure) => self.send_failure(failure, &mut out),
+            Event::Loss(loss) => self.tracker.loss(loss, &mut out),
         }
         out
+    }
+
+    fn send_failure(&mut self, failure: SendFailure, out: &mut Vec<Output>) {
+        let SendFailure { time, errno, message } = failure;
+        match message {
+            Refused::Sent { time: sent, socket } => {
+                self.tracker.send_failed(time, errno, socket, sent, out);
+            }
+            Refused::Unsent(seen) => {
+                if let Some(observation) = self.observe(*seen) {
+                    self.tracker.unsent(time, errno, observation, out);
+                }
+            }
+        }
+    }
+
+    /// All that is known of a message; none if its owner is not wanted.
+    fn observe(&mut self, seen: SocketMessage) -> Option<Observation> {
+        let owner = self.identifier.owner(seen.task.cgroup, seen.task.pid, seen.time.0);
+        if !self.is_wanted(&owner) {
+            return None;
+        }
+        let decoded = dns::decode(&seen.payload, seen.length);
+        Some(Observation { seen, decoded, owner })
     }
 
     fn is_wanted(&self, owner: &Owner) -> bool {
@@ -75,4 +116,9 @@ impl Pipeline {
     pub fn totals(&self) -> Totals {
         self.tracker.totals()
     }
+}
+
+/// What a packet on its way says, as far as its excerpt goes.
+fn decode(packet: &Packet) -> dns::Decoded {
+    dns::decode(&packet.payload, packet.length)
 }

@@ -1,5 +1,7 @@
 //! What is remembered of a query that has ended: enough to know what comes late.
 
+use std::net::SocketAddr;
+
 use crate::{dns::Question, event::KernelTime};
 
 use super::{Outcome, Query};
@@ -17,13 +19,20 @@ pub(super) struct EndedQuery {
 pub(super) struct EndedAttempt {
     pub time: KernelTime,
     pub netns: u32,
+    pub socket: u64,
+    /// The other end, as the traced socket had it.
+    pub remote: SocketAddr,
 }
 
 impl EndedQuery {
     pub fn of(query: &Query, deadline: KernelTime) -> Self {
         let attempts = query.attempts.iter();
-        let attempts =
-            attempts.map(|attempt| EndedAttempt { time: attempt.time, netns: attempt.conversation.netns });
+        let attempts = attempts.map(|attempt| EndedAttempt {
+            time: attempt.time,
+            netns: attempt.conversation.netns,
+            socket: attempt.socket,
+            remote: attempt.conversation.remote,
+        });
         Self {
             question: query.question.clone(),
             answered: matches!(query.outcome, Outcome::Answered { .. }),

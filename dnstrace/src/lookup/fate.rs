@@ -1,22 +1,190 @@
 //! What became of each attempt, judged when its query ends.
+//!
+//! An answer that the program read decides, whatever befell a copy. Else the cause is told rather than what follows
+//! from it: a query that was rejected was dropped as well, and the system call that sent it may have failed for that.
 
-use super::{Fate, Outcome, Query, open::SHORTEST_RETRY};
+use crate::event::{DropPlace, IcmpError};
+
+use super::{
+    Attempt, Conntrack, Dropped, Fate, InsertFailure, Insertion, Leg, Outcome, Query, Step, What, gaps::Gaps,
+    open::SHORTEST_RETRY,
+};
+
+/// What a step says of its attempt, the most telling first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    LostAtConntrack,
+    Rejected,
+    /// An ICMP error was sent; whether it arrived is another step's word.
+    RejectionSent,
+    Dropped,
+    SendFailed,
+    AnswerDropped,
+    AnsweredLate,
+    Evicted,
+}
 
 /// Says of each attempt that never got an answer what became of it.
-pub(super) fn judge(query: &mut Query) {
+pub(super) fn judge(query: &mut Query, gaps: &Gaps) {
     let (outcome, ended) = (query.outcome, query.ended);
     let mut next = None;
     for attempt in query.attempts.iter_mut().rev() {
         let time = attempt.time;
+        doubt_insertions(attempt, gaps);
         if matches!(attempt.fate, Fate::Open) {
             let waited = next.unwrap_or(ended).since(time);
-            attempt.fate = match (outcome, next) {
-                (_, Some(_)) if waited >= SHORTEST_RETRY => Fate::Unanswered { waited },
-                (Outcome::Answered { .. }, _) => Fate::NotAwaited,
-                (Outcome::Unanswered, _) => Fate::Unanswered { waited: ended.since(time) },
-                (Outcome::Pending, _) => Fate::Open,
+            let lost = gaps.lost(time, ended);
+            attempt.fate = match decided(attempt) {
+                Some(fate) => fate,
+                None if lost > 0 => Fate::Unknown { waited, lost },
+                None => match (outcome, next) {
+                    (_, Some(_)) if waited >= SHORTEST_RETRY => Fate::Unanswered { waited },
+                    (Outcome::Answered { .. }, _) => Fate::NotAwaited,
+                    (Outcome::Unanswered, _) => Fate::Unanswered { waited: ended.since(time) },
+                    (Outcome::Pending, _) => Fate::Open,
+                },
             };
         }
         next = Some(time);
+    }
+}
+
+/// The fate that the steps tell, if they do.
+fn decided(attempt: &Attempt) -> Option<Fate> {
+    let verdicts = attempt.steps.iter().enumerate();
+    let verdicts = verdicts.filter_map(|(index, step)| Some((verdict(step, attempt)?, index)));
+    // Of several with one verdict the first: of two drops of one packet the second is of a copy.
+    let (verdict, step) = verdicts.min()?;
+    Some(match verdict {
+        Verdict::LostAtConntrack => Fate::LostAtConntrack { step },
+        Verdict::Rejected | Verdict::RejectionSent => Fate::Rejected { step },
+        Verdict::Dropped => Fate::Dropped { step },
+        Verdict::SendFailed => Fate::SendFailed { step },
+        Verdict::AnswerDropped => Fate::AnswerDropped { step },
+        Verdict::AnsweredLate => {
+            let came = attempt.steps.get(step).map_or(attempt.time, |step| match &step.what {
+                What::Dropped(dropped) => dropped.arrived.unwrap_or(step.time),
+                _ => step.time,
+            });
+            Fate::AnsweredLate { after: came.since(attempt.time), step }
+        }
+        Verdict::Evicted => Fate::Evicted { step },
+    })
+}
+
+fn verdict(step: &Step, attempt: &Attempt) -> Option<Verdict> {
+    match &step.what {
+        What::Conntrack(Conntrack { result: Insertion::Failed { .. }, .. }) => Some(Verdict::LostAtConntrack),
+        What::IcmpReceived { leg: Leg::Query, error } if is_refusal(*error) => Some(Verdict::Rejected),
+        What::IcmpSent { leg: Leg::Query, error } if is_refusal(*error) => Some(Verdict::RejectionSent),
+        What::Dropped(dropped) if is_copy(&dropped.place) => None,
+        What::Dropped(dropped) if dropped.leg == Leg::Query => Some(Verdict::Dropped),
+        What::Dropped(dropped) if is_late(dropped, step, attempt) => Some(Verdict::AnsweredLate),
+        What::Dropped(_) => Some(Verdict::AnswerDropped),
+        What::SendFailed { .. } => Some(Verdict::SendFailed),
+        What::Evicted => Some(Verdict::Evicted),
+        What::Conntrack(_) | What::IcmpSent { .. } | What::IcmpReceived { .. } => None,
+    }
+}
+
+/// Whether an answer was dropped because the program no longer waited for it: there was no such socket any more in
+/// its namespace, or the socket was closed with the answer unread. An answer that comes from another address than
+/// the one that was asked finds no socket even if the program waits.
+fn is_late(dropped: &Dropped, step: &Step, attempt: &Attempt) -> bool {
+    if dropped.arrived.is_some() {
+        return !is_refused_by_socket(&dropped.place);
+    }
+    let at_client = step.netns.is_none_or(|netns| netns == attempt.conversation.netns);
+    at_client && dropped.untranslated.is_none() && is_no_socket(&dropped.place)
+}
+
+/// Whether a packet was for a port that no socket has. Kernels before 5.17 say so by the function.
+pub(super) fn is_no_socket(place: &DropPlace) -> bool {
+    match place.reason.as_deref() {
+        Some(reason) => reason == "NO_SOCKET",
+        None => matches!(
+            place.function.as_deref(),
+            Some("__udp4_lib_rcv" | "__udp6_lib_rcv" | "udp_unicast_rcv_skb" | "udp6_unicast_rcv_skb")
+        ),
+    }
+}
+
+/// Whether a socket that was there would not have the packet: no room in its buffer, or a wrong checksum, which may be
+/// found as late as when the program reads.
+fn is_refused_by_socket(place: &DropPlace) -> bool {
+    match place.reason.as_deref() {
+        Some(reason) => matches!(reason, "SOCKET_RCVBUFF" | "PROTO_MEM" | "UDP_CSUM" | "SOCKET_FILTER"),
+        None => matches!(
+            place.function.as_deref(),
+            Some(
+                "udp_queue_rcv_one_skb"
+                    | "__udp_queue_rcv_skb"
+                    | "udpv6_queue_rcv_one_skb"
+                    | "__udp_enqueue_schedule_skb"
+                    | "udp_recvmsg"
+                    | "udpv6_recvmsg"
+                    | "__first_packet_length"
+            )
+        ),
+    }
+}
+
+/// Whether what was dropped is the copy that a packet socket (tcpdump) should have got; the packet itself went on.
+/// `packet_rcv` and `tpacket_rcv`, net/packet/af_packet.c; the reason since 6.12.
+fn is_copy(place: &DropPlace) -> bool {
+    place.reason.as_deref() == Some("PACKET_SOCK_ERROR")
+        || matches!(place.function.as_deref(), Some("packet_rcv" | "tpacket_rcv"))
+}
+
+/// Whether an ICMP error says that the packet did not get through. Redirects and source quench say something else.
+pub(super) fn is_refusal(error: IcmpError) -> bool {
+    match error {
+        // Unreachable; time exceeded; parameter problem.
+        IcmpError::V4 { kind, .. } => matches!(kind, 3 | 11 | 12),
+        // Likewise, and packet too big.
+        IcmpError::V6 { kind, .. } => matches!(kind, 1..=4),
+    }
+}
+
+/// Whether its query is known not to have reached anyone.
+pub(super) fn is_dead(attempt: &Attempt) -> bool {
+    attempt.steps.iter().filter_map(|step| verdict(step, attempt)).any(|verdict| {
+        matches!(
+            verdict,
+            Verdict::LostAtConntrack
+                | Verdict::Rejected
+                | Verdict::RejectionSent
+                | Verdict::Dropped
+                | Verdict::SendFailed
+        )
+    })
+}
+
+/// Whether this packet of it was dropped.
+pub(super) fn has_dropped(attempt: &Attempt, leg: Leg) -> bool {
+    let is_it = |step: &Step| matches!(&step.what, What::Dropped(dropped) if dropped.leg == leg && !is_copy(&dropped.place));
+    attempt.steps.iter().any(is_it)
+}
+
+/// A step beyond what is kept takes the last one's place if it decides more than all that are kept.
+pub(super) fn keep_what_decides(attempt: &mut Attempt, step: Step) {
+    let best = attempt.steps.iter().filter_map(|step| verdict(step, attempt)).min();
+    let decides = verdict(&step, attempt).is_some_and(|new| best.is_none_or(|best| new < best));
+    if decides && let Some(last) = attempt.steps.last_mut() {
+        *last = step;
+    }
+}
+
+/// That there was no clash is not known where events were lost at that time.
+fn doubt_insertions(attempt: &mut Attempt, gaps: &Gaps) {
+    for step in &mut attempt.steps {
+        if let What::Conntrack(Conntrack {
+            result: Insertion::Failed { why: why @ InsertFailure::NoClash },
+            ..
+        }) = &mut step.what
+            && gaps.lost(step.time, step.time) > 0
+        {
+            *why = InsertFailure::Unknown;
+        }
     }
 }

@@ -27,6 +27,20 @@ impl Default for Limits {
     }
 }
 
+/// What the trace can see at all. Without it, silence says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Clashes of entries in connection tracking (`nf_ct_resolve_clash`).
+    pub clashes: bool,
+}
+
+impl Default for Sight {
+    /// Everything.
+    fn default() -> Self {
+        Self { clashes: true }
+    }
+}
+
 /// What the tracker gave up for want of room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {

@@ -1,22 +1,30 @@
-//! Messages to attempts and queries. Pure: messages and time come in, finished queries go out.
+//! Messages to attempts and queries, and what befell them on their way. Pure: events and time come in, finished
+//! queries go out.
 //!
-//! [`Tracker`] keeps what is under way. Feed it in order of time: [`Tracker::message`] for each message,
+//! [`Tracker`] keeps what is under way. Feed it in order of time: its method for each kind of event,
 //! [`Tracker::advance`] whenever event time has passed, [`Tracker::finish`] at the end. What it decides depends
 //! on event time alone, so a replay decides the same.
 
+mod befall;
+mod confirm;
 mod conversation;
 mod ended;
+mod entries;
 mod fate;
+mod find;
+mod gaps;
+mod known;
 mod limits;
 mod model;
 mod open;
 mod places;
+mod recent;
 mod step;
 mod table;
 mod tracker;
 
 pub use conversation::{Conversation, Role};
-pub use limits::{Limits, Totals};
+pub use limits::{Limits, Sight, Totals};
 pub use model::{
     Answer, Attempt, Fate, Observation, Outcome, Query, Stray, StrayPacket, StrayPacketReason, StrayReason,
 };

@@ -5,7 +5,7 @@ use crate::{
     event::KernelTime,
 };
 
-use super::{Attempt, Fate, Query};
+use super::{Attempt, Fate, Leg, Query, Role, Step, What, fate::is_refusal};
 
 const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
@@ -18,6 +18,12 @@ pub(super) const SETTLE: u64 = 20 * MILLISECOND;
 const AFTER_ERROR: u64 = 100 * MILLISECOND;
 /// After an answer with TC, for the retry over TCP.
 const AFTER_TRUNCATED: u64 = 2 * SECOND;
+/// After the system call that should have sent the query has failed, which the resolver is told: for what it tries
+/// instead.
+const AFTER_REFUSED: u64 = SECOND;
+/// After an ICMP error, likewise. A socket that is not connected is not told, and so musl asks again after 2.5 s
+/// only (`res_msend.c`: 5 s by 2 attempts).
+const AFTER_REJECTED: u64 = 3 * SECOND;
 /// No resolver's retransmission timer is shorter: an attempt that follows sooner was sent beside the one before
 /// it, not after waiting for it. (c-ares, glibc, Go, musl, systemd-resolved: 0.5 s and more.)
 pub(super) const SHORTEST_RETRY: u64 = 400 * MILLISECOND;
@@ -44,6 +50,7 @@ impl OpenQuery {
         let waited = next.time.since(last.time);
         match &last.fate {
             Fate::Answered(_) => true,
+            _ if known_failed_at(last).is_some() => true,
             _ if same_id => {
                 last.socket == next.socket
                     || last.conversation.remote != next.conversation.remote
@@ -53,12 +60,37 @@ impl OpenQuery {
         }
     }
 
+    /// When it is clear that nothing more comes of it, if the resolver knows of each attempt that it failed.
+    pub fn hopeless_at(&self) -> Option<KernelTime> {
+        if self.settled.is_some() || self.query.role == Role::Server {
+            return None;
+        }
+        let waiting = |attempt: &&Attempt| matches!(attempt.fate, Fate::Open | Fate::SendFailed { .. });
+        let mut last = None;
+        for attempt in self.query.attempts.iter().filter(waiting) {
+            last = last.max(Some(known_failed_at(attempt)?));
+        }
+        last
+    }
+
     /// Whether the server that `next` goes to has answered already.
     fn answered_by(&self, next: &Attempt) -> bool {
         self.query.attempts.iter().any(|attempt| {
             attempt.conversation.remote == next.conversation.remote && attempt.answer().is_some()
         })
     }
+}
+
+/// When the resolver will have answered to the failure of this attempt, if it knows of it.
+fn known_failed_at(attempt: &Attempt) -> Option<KernelTime> {
+    let known = |step: &Step| match &step.what {
+        What::SendFailed { .. } => Some(step.time.plus(AFTER_REFUSED)),
+        What::IcmpReceived { leg: Leg::Query, error } if is_refusal(*error) => {
+            Some(step.time.plus(AFTER_REJECTED))
+        }
+        _ => None,
+    };
+    attempt.steps.iter().filter_map(known).min()
 }
 
 /// How long to wait for what the resolver does after this answer; `None` if it takes it as final.

@@ -14,8 +14,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    const FIRST: Self = Self { query: 0, attempt: 0 };
-    const LAST: Self = Self { query: u64::MAX, attempt: usize::MAX };
+    pub const FIRST: Self = Self { query: 0, attempt: 0 };
+    pub const LAST: Self = Self { query: u64::MAX, attempt: usize::MAX };
 }
 
 /// Whose addresses they are.
@@ -25,13 +25,15 @@ pub(super) enum View {
     Client,
     /// Of a server's attempt, as its socket has them.
     Server,
+    /// Of a client's attempt, as connection tracking has made them: the endpoint's, and perhaps the node's.
+    Translated,
 }
 
 /// A [`View`], the addresses from client to server, the id.
 type Key = (View, Flow, u16);
 
 /// Addresses kept of one attempt: each namespace that it is translated in adds one, and there are rarely two.
-const KEYS: usize = 6;
+pub(super) const KEYS: usize = 6;
 
 /// The index. It knows nothing of namespaces: an address may occur in several, so a place that is found here is only
 /// a candidate.
@@ -63,6 +65,18 @@ impl Places {
         let (first, last) = id.map_or((0, u16::MAX), |id| (id, id));
         let range = (view, flow, first, Place::FIRST)..=(view, flow, last, Place::LAST);
         self.index.range(range).map(|(.., place)| *place)
+    }
+
+    /// Entries, for tests of its bounds.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Attempts, likewise.
+    #[cfg(test)]
+    pub fn attempts(&self) -> usize {
+        self.keys.len()
     }
 }
 

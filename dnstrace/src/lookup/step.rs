@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::{
     dns::Question,
-    event::{DropPlace, Flow, IcmpError, KernelTime, TableFull},
+    event::{Connection, DropPlace, Flow, IcmpError, KernelTime, TableFull},
 };
 
 /// One thing that befell a packet of an attempt.
@@ -90,6 +90,32 @@ pub enum Insertion {
     },
     /// It could not be told.
     Unknown,
+}
+
+impl Insertion {
+    /// The entry that was there first, if it clashed with one that was seen.
+    pub fn winner(&self) -> Option<&Winner> {
+        match self {
+            Self::Merged { winner } | Self::ReplyOnly { winner } => winner.as_ref(),
+            Self::Failed { why: InsertFailure::Clash(winner) } => Some(winner),
+            Self::Failed { .. } | Self::Inserted | Self::Unknown => None,
+        }
+    }
+
+    /// Adds what was not known of the winner: for which query its entry was made.
+    pub(super) fn complete(&mut self, entry: &Connection, query: WinnerQuery) {
+        match self {
+            Self::Merged { winner } | Self::ReplyOnly { winner } => match winner {
+                Some(winner) => winner.query = Some(query),
+                None => {
+                    let (original, reply) = (entry.original, entry.reply);
+                    *winner = Some(Winner { original, reply, query: Some(query) });
+                }
+            },
+            Self::Failed { why: InsertFailure::Clash(winner) } => winner.query = Some(query),
+            Self::Failed { .. } | Self::Inserted | Self::Unknown => {}
+        }
+    }
 }
 
 /// How long an entry lives whose reply direction alone was inserted, in nanoseconds: 1 s

@@ -2,35 +2,41 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::{dns::Question, event::KernelTime};
+use crate::{
+    dns::Question,
+    event::{Flow, KernelTime},
+};
 
 use super::{
-    Answer, Attempt, Conversation, Fate, Limits, Observation, Outcome, Query, Role, Totals,
+    Answer, Attempt, Fate, Limits, Observation, Outcome, Query, Role, Step, Totals,
     ended::EndedQuery,
+    fate::{is_dead, keep_what_decides},
     open::{OpenQuery, SETTLE, patience},
-    places::{Place, Places},
+    places::{Place, Places, View},
 };
 
 /// All tables in one, bounded by [`Limits`].
 #[derive(Debug)]
 pub(super) struct Table {
-    limits: Limits,
+    pub(super) limits: Limits,
     /// Serial number of the next query.
     next: u64,
-    open: HashMap<u64, OpenQuery>,
-    ended: HashMap<u64, EndedQuery>,
+    pub(super) open: HashMap<u64, OpenQuery>,
+    pub(super) ended: HashMap<u64, EndedQuery>,
     /// Attempts of both.
-    places: Places,
+    pub(super) places: Places,
+    /// Attempts of open queries by the socket that sent the message, and when; a server's by its answer.
+    pub(super) sends: BTreeSet<(u64, KernelTime, Place)>,
     /// Open client queries by who asks what.
-    askers: HashMap<Asker, Vec<u64>>,
+    pub(super) askers: HashMap<Asker, Vec<u64>>,
     /// When to look at an open or ended query again.
-    deadlines: BTreeSet<(KernelTime, u64)>,
+    pub(super) deadlines: BTreeSet<(KernelTime, u64)>,
     pub totals: Totals,
 }
 
 /// Who asks what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Asker {
+pub(super) struct Asker {
     netns: u32,
     pid: u32,
     question: Question,
@@ -42,24 +48,6 @@ impl Asker {
     }
 }
 
-/// An attempt as others see it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Known<'a> {
-    pub place: Place,
-    pub time: KernelTime,
-    pub netns: u32,
-    pub question: &'a Question,
-    /// The attempt itself; none if its query has ended.
-    pub open: Option<&'a Attempt>,
-}
-
-impl Known<'_> {
-    /// Whether it may still be answered.
-    pub fn is_waiting(&self) -> bool {
-        self.open.is_some_and(|attempt| matches!(attempt.fate, Fate::Open))
-    }
-}
-
 impl Table {
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -68,6 +56,7 @@ impl Table {
             open: HashMap::new(),
             ended: HashMap::new(),
             places: Places::default(),
+            sends: BTreeSet::new(),
             askers: HashMap::new(),
             deadlines: BTreeSet::new(),
             totals: Totals::default(),
@@ -82,7 +71,7 @@ impl Table {
                 return None;
             }
             self.deadlines.pop_first();
-            if let Some(open) = self.open.remove(&number) {
+            if let Some(open) = self.take(number) {
                 return Some((open, deadline));
             }
             self.forget(number);
@@ -92,12 +81,22 @@ impl Table {
 
     /// Takes out all that is open, in the order in which it began.
     pub fn take_all(&mut self) -> Vec<OpenQuery> {
-        let mut all: Vec<_> = self.open.drain().map(|(_, open)| open).collect();
-        all.sort_unstable_by_key(|open| open.query.number);
-        for open in &all {
-            self.deadlines.remove(&(open.deadline, open.query.number));
+        let mut numbers: Vec<_> = self.open.keys().copied().collect();
+        numbers.sort_unstable();
+        numbers.into_iter().filter_map(|number| self.take(number)).collect()
+    }
+
+    fn take(&mut self, number: u64) -> Option<OpenQuery> {
+        let open = self.open.remove(&number)?;
+        self.deadlines.remove(&(open.deadline, number));
+        for (index, attempt) in open.query.attempts.iter().enumerate() {
+            let place = Place { query: number, attempt: index };
+            self.sends.remove(&(attempt.socket, attempt.time, place));
+            if let Some(answer) = attempt.answer() {
+                self.sends.remove(&(attempt.socket, answer.time, place));
+            }
         }
-        all
+        Some(open)
     }
 
     /// Takes out the query that would time out first if there is no room for another.
@@ -106,9 +105,8 @@ impl Table {
             return None;
         }
         let mut deadlines = self.deadlines.iter();
-        let (deadline, number) = deadlines.find(|(_, number)| self.open.contains_key(number)).copied()?;
-        self.deadlines.remove(&(deadline, number));
-        let open = self.open.remove(&number)?;
+        let (_, number) = deadlines.find(|(_, number)| self.open.contains_key(number)).copied()?;
+        let open = self.take(number)?;
         // A settled one has said all that it had to say.
         self.totals.evicted += u64::from(open.settled.is_none());
         Some(open)
@@ -123,7 +121,8 @@ impl Table {
     ) -> Option<u64> {
         match attempt.conversation.role {
             Role::Server => {
-                self.of_conversation(&attempt.conversation).map(|known| known.place.query).find(|number| {
+                let known = self.of_conversation(&attempt.conversation);
+                known.into_iter().map(|known| known.place.query).find(|number| {
                     self.open
                         .get(number)
                         .is_some_and(|open| open.settled.is_none() && open.query.question == *question)
@@ -144,8 +143,8 @@ impl Table {
         }
     }
 
-    /// Opens a query whose first attempt this is. There must be room ([`Self::take_for_room`]).
-    pub fn open_query(&mut self, observation: &Observation, question: Question, attempt: Attempt) {
+    /// Opens a query whose first attempt this is. There must be room ([`Self::take_for_room`]). Returns its place.
+    pub fn open_query(&mut self, observation: &Observation, question: Question, attempt: Attempt) -> Place {
         let number = self.next;
         self.next += 1;
         let deadline = attempt.time.plus(self.limits.timeout);
@@ -166,22 +165,76 @@ impl Table {
         }
         self.deadlines.insert((deadline, number));
         self.open.insert(number, OpenQuery { query, deadline, settled: None });
+        // It is the first one, for which there is always room.
         self.add_attempt(number, attempt);
+        Place { query: number, attempt: 0 }
     }
 
-    pub fn add_attempt(&mut self, number: u64, attempt: Attempt) {
-        let Some(open) = self.open.get_mut(&number) else { return };
+    /// Adds an attempt to a query under way. Returns its place, if there was room for it.
+    pub fn add_attempt(&mut self, number: u64, attempt: Attempt) -> Option<Place> {
+        let open = self.open.get_mut(&number)?;
         let deadline = attempt.time.plus(self.limits.timeout);
+        let mut place = None;
         if open.query.attempts.len() < self.limits.attempts {
-            let place = Place { query: number, attempt: open.query.attempts.len() };
-            let conversation = &attempt.conversation;
-            self.places.add(place, conversation.view(), conversation.flow(), conversation.id);
+            let added = Place { query: number, attempt: open.query.attempts.len() };
+            place = Some(added);
+            // One that was never sent has no packets to be found by.
+            if matches!(attempt.fate, Fate::Open) {
+                let conversation = &attempt.conversation;
+                self.places.add(added, conversation.view(), conversation.flow(), conversation.id);
+                if conversation.role == Role::Client {
+                    self.sends.insert((attempt.socket, attempt.time, added));
+                }
+            }
             open.query.attempts.push(attempt);
         } else {
             open.query.attempts_left_out += 1;
         }
         if open.settled.is_none() {
             self.postpone(number, deadline);
+        }
+        self.hurry(number);
+        place
+    }
+
+    /// Adds addresses that packets of a client's attempt bear after translation.
+    pub fn add_translated(&mut self, place: Place, reply: Flow) {
+        let Some(open) = self.open.get(&place.query) else { return };
+        let Some(attempt) = open.query.attempts.get(place.attempt) else { return };
+        if reply.reversed() != attempt.conversation.flow() {
+            self.places.add(place, View::Translated, reply.reversed(), attempt.conversation.id);
+        }
+    }
+
+    /// Attempts whose message this socket sent at this time: more than one if it sent them by one call.
+    pub fn sent(&self, socket: u64, time: KernelTime) -> Vec<Place> {
+        let range = (socket, time, Place::FIRST)..=(socket, time, Place::LAST);
+        self.sends.range(range).map(|(.., place)| *place).collect()
+    }
+
+    /// Adds what befell an attempt under way, in its place in time.
+    pub fn add_step(&mut self, place: Place, step: Step) {
+        let limit = self.limits.steps;
+        if let Some(attempt) = self.attempt_mut(place) {
+            if attempt.steps.len() < limit {
+                let index = attempt.steps.partition_point(|earlier| earlier.time <= step.time);
+                attempt.steps.insert(index, step);
+            } else {
+                attempt.steps_left_out += 1;
+                keep_what_decides(attempt, step);
+            }
+        }
+        self.hurry(place.query);
+    }
+
+    /// If the resolver knows of each attempt of this query that it failed, it does not wait, and neither is it waited
+    /// for as long as for an answer.
+    fn hurry(&mut self, number: u64) {
+        let Some(open) = self.open.get(&number) else { return };
+        if let Some(hopeless) = open.hopeless_at()
+            && hopeless < open.deadline
+        {
+            self.postpone(number, hopeless);
         }
     }
 
@@ -195,9 +248,13 @@ impl Table {
             Role::Server => None,
         };
         if let Some(attempt) = open.query.attempts.get_mut(place.attempt) {
+            if attempt.conversation.role == Role::Server {
+                self.sends.insert((attempt.socket, time, place));
+            }
             attempt.fate = Fate::Answered(answer);
         }
-        let others_wait = open.query.attempts.iter().any(|attempt| matches!(attempt.fate, Fate::Open));
+        let is_hopeful = |attempt: &Attempt| matches!(attempt.fate, Fate::Open) && !is_dead(attempt);
+        let others_wait = open.query.attempts.iter().any(is_hopeful);
         match patience {
             None if open.settled.is_none() => {
                 open.settled = Some(place.attempt);
@@ -217,39 +274,6 @@ impl Table {
             open.deadline = deadline;
             self.deadlines.insert((deadline, number));
         }
-    }
-
-    /// Attempts of this very conversation, under way and ended, the newest last.
-    pub fn of_conversation(&self, conversation: &Conversation) -> impl Iterator<Item = Known<'_>> {
-        let places = self.places.at(conversation.view(), conversation.flow(), Some(conversation.id));
-        let mut all: Vec<_> = places
-            .filter_map(|place| self.known(place))
-            .filter(|known| known.netns == conversation.netns)
-            .collect();
-        all.sort_by_key(|known| (known.time, known.place));
-        all.into_iter()
-    }
-
-    /// What is known of the attempt there.
-    pub fn known(&self, place: Place) -> Option<Known<'_>> {
-        if let Some(open) = self.open.get(&place.query) {
-            let attempt = open.query.attempts.get(place.attempt)?;
-            return Some(Known {
-                place,
-                time: attempt.time,
-                netns: attempt.conversation.netns,
-                question: &open.query.question,
-                open: Some(attempt),
-            });
-        }
-        let ended = self.ended.get(&place.query)?;
-        let attempt = ended.attempts.get(place.attempt)?;
-        Some(Known { place, time: attempt.time, netns: attempt.netns, question: &ended.question, open: None })
-    }
-
-    /// Whether this query has ended without an answer.
-    pub fn ended_unanswered(&self, number: u64) -> bool {
-        self.ended.get(&number).is_some_and(|ended| !ended.answered)
     }
 
     /// Keeps of a query that ended at `now` what is needed to know its late answers.

@@ -1,13 +1,20 @@
 //! Messages to attempts, attempts to queries.
 
-use crate::{dns::Question, event::KernelTime};
+use crate::{
+    dns::{Message, Question},
+    event::KernelTime,
+};
 
 use super::{
-    Answer, Attempt, Conversation, Fate, Limits, Observation, Outcome, Query, Stray, StrayPacket,
-    StrayReason, Totals,
-    fate::judge,
+    Answer, Attempt, Conversation, Fate, Limits, Observation, Outcome, Query, Role, Sight, Stray,
+    StrayPacket, StrayReason, Totals,
+    entries::Entries,
+    fate::{is_dead, judge},
+    gaps::Gaps,
+    known::Known,
     open::OpenQuery,
-    table::{Known, Table},
+    places::Place,
+    table::Table,
 };
 
 /// What the tracker has to say.
@@ -22,11 +29,22 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Tracker {
     pub(super) table: Table,
+    pub(super) entries: Entries,
+    pub(super) gaps: Gaps,
 }
 
 impl Tracker {
-    pub fn new(limits: Limits) -> Self {
-        Self { table: Table::new(limits) }
+    pub fn new(limits: Limits, sight: Sight) -> Self {
+        Self {
+            table: Table::new(limits),
+            entries: Entries::new(limits.queries, sight),
+            gaps: Gaps::default(),
+        }
+    }
+
+    /// Says what the trace can see from now on.
+    pub fn see(&mut self, sight: Sight) {
+        self.entries.see(sight);
     }
 
     /// What was given up so far.
@@ -64,17 +82,41 @@ impl Tracker {
         }
     }
 
-    /// A query message: a new query, or a further attempt of one under way.
+    /// A query message.
     fn ask(&mut self, observation: &Observation, question: Question, out: &mut Vec<Output>) {
-        let Some(attempt) = attempt(observation) else { return };
-        match self.table.continued(observation, &question, &attempt) {
+        if let Some(attempt) = attempt(observation) {
+            self.add_attempt(observation, question, attempt, out);
+        }
+    }
+
+    /// A new query, or a further attempt of one under way.
+    pub(super) fn add_attempt(
+        &mut self,
+        observation: &Observation,
+        question: Question,
+        mut attempt: Attempt,
+        out: &mut Vec<Output>,
+    ) {
+        let conversation = attempt.conversation;
+        // A further packet of a flow is not inserted again: it goes where the first one went.
+        let way = match conversation.role {
+            Role::Client if matches!(attempt.fate, Fate::Open) => {
+                self.entries.way(&conversation.flow(), conversation.netns, attempt.time)
+            }
+            _ => None,
+        };
+        attempt.endpoint = way.and_then(|way| way.endpoint);
+        let place = match self.table.continued(observation, &question, &attempt) {
             Some(number) => self.table.add_attempt(number, attempt),
             None => {
                 if let Some(open) = self.table.take_for_room() {
                     self.close(open, attempt.time, Outcome::Pending, out);
                 }
-                self.table.open_query(observation, question, attempt);
+                Some(self.table.open_query(observation, question, attempt))
             }
+        };
+        if let (Some(place), Some(way)) = (place, way) {
+            self.table.add_translated(place, way.reply);
         }
     }
 
@@ -82,14 +124,7 @@ impl Tracker {
     fn answer(&mut self, observation: Observation, out: &mut Vec<Output>) {
         let Some(message) = observation.decoded.message.clone() else { return };
         let conversation = Conversation::of(&observation.seen, &message);
-        let asked = message.question.as_ref();
-        let matching = self.table.of_conversation(&conversation);
-        let matching: Vec<_> =
-            matching.filter(|known| asked.is_none_or(|asked| known.question == asked)).collect();
-        // The newest first: of two messages with one id in one conversation the older is the one that was lost,
-        // or its answer is as good.
-        if let Some(known) = matching.iter().rev().find(|known| known.is_waiting()) {
-            let place = known.place;
+        if let Some(place) = self.awaiting(&conversation, &message) {
             let answer = Answer {
                 time: observation.seen.time,
                 arrived: observation.seen.arrived,
@@ -99,11 +134,28 @@ impl Tracker {
             };
             return self.table.settle(place, answer);
         }
-        let reason = match matching.last() {
+        let reason = match self.asked(&conversation, &message).last() {
             Some(known) => self.afterwards(known, observation.seen.time),
             None => StrayReason::QueryNotSeen,
         };
         stray(observation, reason, out);
+    }
+
+    /// Attempts that this message may answer, the newest last.
+    fn asked(&self, conversation: &Conversation, message: &Message) -> Vec<Known<'_>> {
+        let mut known = self.table.of_conversation(conversation);
+        known.retain(|known| message.question.as_ref().is_none_or(|asked| known.question == asked));
+        known
+    }
+
+    /// The attempt that this message answers: the newest that waits. Of two with one id in one conversation the older
+    /// is the one that was lost, or its answer is as good; unless it is known that the newer one was lost.
+    pub(super) fn awaiting(&self, conversation: &Conversation, message: &Message) -> Option<Place> {
+        let mut waiting = self.asked(conversation, message);
+        waiting.retain(Known::is_waiting);
+        let is_alive = |known: &&Known<'_>| known.open.is_some_and(|attempt| !is_dead(attempt));
+        let newest = waiting.iter().rev().find(is_alive).or(waiting.last())?;
+        Some(newest.place)
     }
 
     /// What a response is that came when its attempt no longer waited.
@@ -125,14 +177,14 @@ impl Tracker {
             None => otherwise,
         };
         query.ended = query.answer().map_or(now, |answer| answer.time);
-        judge(&mut query);
+        judge(&mut query, &self.gaps);
         self.table.remember(&query, now);
         out.push(Output::Query(Box::new(query)));
     }
 }
 
 /// A query message as an attempt that waits.
-fn attempt(observation: &Observation) -> Option<Attempt> {
+pub(super) fn attempt(observation: &Observation) -> Option<Attempt> {
     let message = observation.decoded.message.as_ref()?;
     Some(Attempt {
         time: observation.seen.time,

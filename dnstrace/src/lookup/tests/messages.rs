@@ -233,7 +233,7 @@ fn what_is_not_dns_is_a_stray() {
 
 #[test]
 fn the_table_is_bounded_and_what_is_evicted_is_counted() {
-    let mut tracker = Tracker::new(Limits { queries: 10, ..Limits::default() });
+    let mut tracker = Tracker::new(Limits { queries: 10, ..Limits::default() }, Sight::default());
     let mut out = Vec::new();
     let c = client();
     for id in 0..100 {

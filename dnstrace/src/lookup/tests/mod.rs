@@ -1,7 +1,13 @@
 //! The tracker, fed by hand: a resolver's ways in miniature.
 
+mod clashes;
+mod limits;
 mod messages;
+mod packets;
 mod properties;
+mod told;
+mod troubles;
+mod whose;
 
 use std::net::SocketAddr;
 
@@ -17,7 +23,7 @@ use crate::{
 const MS: u64 = 1_000_000;
 
 /// Builds observations of one client process.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Client {
     local: SocketAddr,
     server: SocketAddr,
@@ -103,7 +109,7 @@ fn with_rcode(id: u16, name: &str, rcode: u16) -> Message {
 
 /// Runs observations through a tracker to the end of the trace at `end`.
 pub(crate) fn run(observations: Vec<Observation>, end: u64) -> Vec<Output> {
-    let mut tracker = Tracker::new(Limits::default());
+    let mut tracker = Tracker::new(Limits::default(), Sight::default());
     let mut out = Vec::new();
     for observation in observations {
         tracker.message(observation, &mut out);

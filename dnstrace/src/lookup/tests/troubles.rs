@@ -1,0 +1,433 @@
+//! The scenarios: what is told of a query that meets trouble, and of healthy ones beside it.
+
+use super::{packets::*, told::*, *};
+use crate::event::ConfirmResult::Inserted;
+use Direction::{Received, Sent};
+
+/// A client whose query is inserted and sent to the near endpoint.
+fn asked(c: &Client) -> Vec<Input> {
+    vec![c.asks(0, 1, "a.").into(), c.is_inserted(2_000, 1, "a.", c.entry(0xa, NEAR))]
+}
+
+fn with(mut inputs: Vec<Input>, more: impl IntoIterator<Item = Input>) -> Vec<Input> {
+    inputs.extend(more);
+    inputs
+}
+
+#[test]
+fn queries_that_die_on_the_way_out() {
+    let c = client();
+    let q = || c.query(1, "a.");
+    let asked_only = || vec![Input::from(c.asks(0, 1, "a."))];
+    let own = || c.query(1, "a.").at(c.netns);
+    let rows = [
+        ("s8 rule", vec![q().dropped(MS, "NETFILTER_DROP")], "dropped 1: drop q NETFILTER_DROP"),
+        ("s8 sysctl", vec![q().dropped(MS, "IP_INADDRERRORS")], "dropped 1: drop q IP_INADDRERRORS"),
+        (
+            "s9",
+            vec![
+                q().icmp(MS, Sent, 3, 3),
+                q().dropped(MS + 1, "NETFILTER_DROP"),
+                own().icmp(MS + 2, Received, 3, 3),
+            ],
+            "rejected 3: icmp q sent 3/3, drop q NETFILTER_DROP, icmp q received 3/3",
+        ),
+        (
+            "rejected, but the ICMP error did not arrive",
+            vec![q().icmp(MS, Sent, 3, 3), q().dropped(MS + 1, "NETFILTER_DROP")],
+            "rejected 1: icmp q sent 3/3, drop q NETFILTER_DROP",
+        ),
+        (
+            "a redirect is no rejection",
+            vec![q().icmp(MS, Sent, 5, 1), own().icmp(MS + 2, Received, 5, 1)],
+            "unanswered: icmp q sent 5/1, icmp q received 5/1",
+        ),
+        (
+            "s10 no room",
+            vec![q().dropped(MS, "NETFILTER_DROP").for_a_full_table()],
+            "dropped 1: drop q NETFILTER_DROP full",
+        ),
+        ("s18 reverse path", vec![q().dropped(MS, "IP_RPFILTER")], "dropped 1: drop q IP_RPFILTER"),
+        ("s18 qdisc", vec![own().dropped(MS, "QDISC_DROP")], "dropped 1: drop q QDISC_DROP"),
+        (
+            "s18 neighbour",
+            vec![
+                q().icmp(3_000 * MS, Sent, 3, 1),
+                q().dropped(3_000 * MS + 1, "NEIGH_FAILED"),
+                own().icmp(3_000 * MS + 2, Received, 3, 1),
+            ],
+            "rejected 3: icmp q sent 3/1, drop q NEIGH_FAILED, icmp q received 3/1",
+        ),
+        (
+            "dropped at home",
+            vec![own().dropped(10, "NETFILTER_DROP"), c.is_refused(20, 0)],
+            "dropped 1: drop q NETFILTER_DROP, errno 1",
+        ),
+        (
+            "rejected at home",
+            vec![
+                own().icmp(10, Sent, 3, 3),
+                own().dropped(11, "NETFILTER_DROP"),
+                c.is_refused(20, 0),
+                own().icmp(30, Received, 3, 3),
+            ],
+            "rejected 4: icmp q sent 3/3, drop q NETFILTER_DROP, errno 1, icmp q received 3/3",
+        ),
+        ("refused by whom is not seen", vec![c.is_refused(20, 0)], "send failed 1: errno 1"),
+        ("another message is refused", vec![c.is_refused(20, 1)], "unanswered"),
+        (
+            "a copy for tcpdump",
+            vec![q().dropped(10, "PACKET_SOCK_ERROR"), q().dropped_in(20, "tpacket_rcv")],
+            "unanswered: drop q PACKET_SOCK_ERROR, drop q tpacket_rcv",
+        ),
+    ];
+    for (name, more, line) in rows {
+        expect(name, with(asked_only(), more), &[&format!("1 A a.: {line}")]);
+    }
+}
+
+#[test]
+fn answers_that_die_on_the_way_back() {
+    let c = client();
+    let a = || c.answer(1, "a.");
+    let home = || c.answer(1, "a.").at(c.netns);
+    let rows = [
+        (
+            "s18 buffer full",
+            vec![home().dropped(MS, "SOCKET_RCVBUFF")],
+            "answer dropped 2: inserted, drop a SOCKET_RCVBUFF",
+        ),
+        (
+            "s18 buffer full, an old kernel",
+            vec![home().dropped_in(MS, "udp_queue_rcv_one_skb").unread_since(MS - 1)],
+            "answer dropped 2: inserted, drop a udp_queue_rcv_one_skb",
+        ),
+        (
+            "s18 checksum, found on reading",
+            vec![home().dropped(2 * MS, "UDP_CSUM").unread_since(MS)],
+            "answer dropped 2: inserted, drop a UDP_CSUM",
+        ),
+        (
+            "on the node",
+            vec![a().by(c.entry(0xa, NEAR)).dropped(MS, "NETFILTER_DROP")],
+            "answer dropped 2: inserted, drop a NETFILTER_DROP",
+        ),
+        (
+            "s20 the socket has gone",
+            vec![home().icmp(3_000 * MS, Sent, 3, 3), home().dropped(3_000 * MS, "NO_SOCKET")],
+            "late 3000 by 3: inserted, icmp a sent 3/3, drop a NO_SOCKET",
+        ),
+        (
+            "s20 the socket has gone, an old kernel",
+            vec![home().dropped_in(3_000 * MS, "__udp4_lib_rcv")],
+            "late 3000 by 2: inserted, drop a __udp4_lib_rcv",
+        ),
+        (
+            "s20 the socket was closed over it",
+            vec![home().dropped(3_000 * MS, "SOCKET_CLOSE").unread_since(2_000 * MS)],
+            "late 2000 by 2: inserted, drop a SOCKET_CLOSE",
+        ),
+        (
+            "no socket, but in another namespace: it went astray",
+            vec![a().dropped(MS, "NO_SOCKET")],
+            "answer dropped 2: inserted, drop a NO_SOCKET",
+        ),
+        (
+            "not translated back yet",
+            vec![c.answer_from(NEAR.parse().unwrap(), 1, "a.").at(9).dropped(MS, "NETFILTER_DROP")],
+            "answer dropped 2: inserted, drop a NETFILTER_DROP",
+        ),
+    ];
+    for (name, more, line) in rows {
+        expect(name, with(asked(&c), more), &[&format!("1 A a.: {line} -> 10.244.1.9")]);
+    }
+}
+
+#[test]
+fn an_answer_that_is_read_decides_whatever_befell_a_copy() {
+    let c = client();
+    let inputs = with(
+        asked(&c),
+        [
+            c.query(1, "a.").dropped(MS, "QDISC_DROP"),
+            c.answer(1, "a.").dropped(MS, "QDISC_DROP"),
+            c.gets(2 * MS, answer(1, "a.")).into(),
+        ],
+    );
+    let line = "1 A a.: answered: inserted, drop q QDISC_DROP, drop a QDISC_DROP -> 10.244.1.9";
+    expect("copies", inputs, &[line]);
+}
+
+#[test]
+fn s5_one_dead_upstream_of_several() {
+    let pod = client();
+    let cache = |server: &str, socket| Client {
+        local: "192.0.2.1:41000".parse().unwrap(),
+        server: server.parse().unwrap(),
+        netns: NODE,
+        pid: 1,
+        tid: 1,
+        socket,
+        transport: Transport::Udp,
+    };
+    let (dead, well) = (cache("1.2.4.8:53", 5), cache("192.0.2.53:53", 6));
+    let listening: SocketAddr = "169.254.25.10:53".parse().unwrap();
+    let pod = Client { server: listening, ..pod };
+    let arrived = Client { netns: NODE, pid: 1, tid: 1, socket: 4, ..pod.clone() };
+    let inputs = vec![
+        pod.asks(0, 1, "a.").into(),
+        observation(arrived.seen(10, Direction::Received, pod.local, listening), message(1, "a.", false))
+            .into(),
+        dead.asks(20, 7, "a.").into(),
+        well.asks(2_000 * MS, 8, "a.").into(),
+        well.gets(2_001 * MS, answer(8, "a.")).into(),
+        observation(arrived.seen(2_002 * MS, Direction::Sent, listening, pod.local), answer(1, "a.")).into(),
+        pod.gets(2_003 * MS, answer(1, "a.")).into(),
+    ];
+    expect("s5", inputs, &["3 A a.: unanswered; answered", "2 at server A a.: answered", "1 A a.: answered"]);
+}
+
+#[test]
+fn s17_a_stale_entry_sends_the_flow_on_to_a_dead_endpoint() {
+    let c = client();
+    let inputs = with(
+        asked(&c),
+        [
+            c.asks(5_000 * MS, 1, "a.").into(),
+            // Another question by the same port; no packet but the first is inserted.
+            c.asks(20_000 * MS, 2, "b.").into(),
+            // A new entry.
+            c.asks(300_000 * MS, 3, "c.").into(),
+            c.is_inserted(300_001 * MS, 3, "c.", c.entry(0xb, FAR)),
+        ],
+    );
+    let mut inputs = inputs;
+    let end = inputs.len();
+    expect(
+        "s17",
+        inputs.drain(..end).collect(),
+        &[
+            "1 A a.: unanswered: inserted -> 10.244.1.9; unanswered -> 10.244.1.9",
+            "2 A b.: unanswered -> 10.244.1.9",
+            "3 A c.: open: inserted -> 10.244.2.9",
+        ],
+    );
+    // Used again after its entry must have gone, the flow goes nobody knows where.
+    let inputs = with(asked(&c), [c.asks(200_000 * MS, 2, "b.").into()]);
+    expect("old", inputs, &["1 A a.: unanswered: inserted -> 10.244.1.9", "2 A b.: open"]);
+}
+
+#[test]
+fn s10_entries_thrown_out() {
+    let c = client();
+    let entry = c.entry(0xa, NEAR);
+    let aaaa = observed_of_type(c.asks(10, 2, "a."), 28);
+    let inputs = vec![
+        c.asks(0, 1, "a.").into(),
+        aaaa.into(),
+        c.is_inserted(2_000, 1, "a.", entry),
+        eviction(MS, entry),
+        c.asks(5_000 * MS, 1, "a.").into(),
+        c.gets(5_001 * MS, answer(1, "a.")).into(),
+    ];
+    expect(
+        "both queries of the flow, and not the retry",
+        inputs,
+        &[
+            "1 A a.: evicted 2: inserted, thrown out -> 10.244.1.9; answered",
+            "2 AAAA a.: evicted 1: thrown out",
+        ],
+    );
+    let inputs = with(
+        asked(&c),
+        [
+            eviction(MS, entry),
+            c.answer_from(NEAR.parse().unwrap(), 1, "a.").at(c.netns).dropped(2 * MS, "NO_SOCKET"),
+        ],
+    );
+    expect(
+        "its answer dies",
+        inputs,
+        &["1 A a.: answer dropped 3: inserted, thrown out, drop a NO_SOCKET from 10.244.1.9 -> 10.244.1.9"],
+    );
+    let inputs = with(
+        asked(&c),
+        [c.gets(MS, answer(1, "a.")).into(), eviction(2 * MS, entry), eviction(50 * MS, entry)],
+    );
+    expect(
+        "nobody waits",
+        inputs,
+        &["1 A a.: answered: inserted, thrown out -> 10.244.1.9", "Ended { query: 1 }: thrown out"],
+    );
+    expect("nobody's", vec![eviction(2 * MS, entry)], &["NoAttempt: thrown out"]);
+}
+
+#[test]
+fn messages_that_were_never_sent_are_attempts() {
+    let c = client();
+    let unbound = Client { local: "0.0.0.0:40000".parse().unwrap(), ..client() };
+    let next = Client { server: "10.96.0.11:53".parse().unwrap(), socket: 2, ..client() };
+    let inputs = vec![
+        unbound.fails_to_ask(0, 1, "a."),
+        next.asks(10, 2, "a.").into(),
+        next.gets(MS, answer(2, "a.")).into(),
+    ];
+    expect("the next nameserver", inputs, &["1 A a.: send failed 1: errno 1; answered"]);
+    let inputs = vec![c.fails_to_ask(0, 1, "a."), c.fails_to_ask(10, 2, "a.")];
+    expect("none", inputs, &["1 A a.: send failed 1: errno 1; send failed 1: errno 1"]);
+    let mut no_dns = c.asks(0, 1, "a.");
+    no_dns.decoded.message = None;
+    expect("no DNS", vec![Input::Unsent(5, no_dns)], &["NoAttempt: errno 1"]);
+}
+
+/// What is known to have failed is not waited for as long as an answer.
+#[test]
+fn the_resolver_that_knows_is_not_waited_for() {
+    let c = client();
+    let own = || c.query(1, "a.").at(c.netns);
+    let ended = |inputs: Vec<Input>| queries(&run_all(inputs, Sight::default()))[0].ended.0 / MS;
+    assert_eq!(ended(vec![c.fails_to_ask(0, 1, "a.")]), 1_000);
+    assert_eq!(ended(vec![c.asks(0, 1, "a.").into(), c.is_refused(20, 0)]), 1_000);
+    assert_eq!(ended(vec![c.asks(0, 1, "a.").into(), own().icmp(MS, Received, 3, 3)]), 3_001);
+    // The sender is not told of an error that did not arrive, nor of a drop.
+    assert_eq!(ended(vec![c.asks(0, 1, "a.").into(), own().icmp(MS, Sent, 3, 3)]), 6_000);
+    assert_eq!(ended(vec![c.asks(0, 1, "a.").into(), own().dropped(MS, "QDISC_DROP")]), 6_000);
+    // And there may be another attempt that is waited for.
+    let other = Client { server: "10.96.0.11:53".parse().unwrap(), ..client() };
+    let both = [Input::from(c.asks(0, 1, "a.")), other.asks(5, 1, "a.").into()];
+    assert_eq!(ended(with(both.to_vec(), [own().icmp(MS, Received, 3, 3)])), 6_000);
+}
+
+#[test]
+fn a_resolver_that_was_refused_goes_on_at_once() {
+    let c = client();
+    let next = Client { server: "10.96.0.11:53".parse().unwrap(), socket: 2, tid: 5, ..client() };
+    for refusal in [c.is_refused(20, 0), c.query(1, "a.").at(c.netns).icmp(20, Received, 3, 3)] {
+        let inputs = vec![c.asks(0, 1, "a.").into(), refusal, next.asks(30, 2, "a.").into()];
+        assert_eq!(queries(&run_all(inputs, Sight::default())).len(), 1);
+    }
+}
+
+#[test]
+fn a_query_sent_again_after_it_was_dropped() {
+    let c = client();
+    let inputs = vec![
+        c.asks(0, 1, "a.").into(),
+        c.query(1, "a.").dropped(MS, "NETFILTER_DROP"),
+        c.asks(5_000 * MS, 1, "a.").into(),
+        c.is_inserted(5_001 * MS, 1, "a.", c.entry(0xa, FAR)),
+        c.gets(5_002 * MS, answer(1, "a.")).into(),
+    ];
+    expect(
+        "answered",
+        inputs,
+        &["1 A a.: dropped 1: drop q NETFILTER_DROP; answered: inserted -> 10.244.2.9"],
+    );
+    // Both packets wait for a neighbour and are dropped together: one drop each.
+    let q = || c.query(1, "a.");
+    let inputs = vec![
+        c.asks(0, 1, "a.").into(),
+        c.asks(2_500 * MS, 1, "a.").into(),
+        q().dropped(3_000 * MS, "NEIGH_FAILED"),
+        q().dropped(3_000 * MS, "NEIGH_FAILED"),
+    ];
+    expect("both", inputs, &["1 A a.: dropped 1: drop q NEIGH_FAILED; dropped 1: drop q NEIGH_FAILED"]);
+}
+
+#[test]
+fn the_answer_is_the_older_attempts_if_the_newer_is_dead() {
+    let c = client();
+    let inputs = vec![
+        c.asks(0, 1, "a.").into(),
+        c.asks(5_000 * MS, 1, "a.").into(),
+        c.query(1, "a.").dropped(5_001 * MS, "NETFILTER_DROP"),
+        c.gets(5_002 * MS, answer(1, "a.")).into(),
+    ];
+    expect("older", inputs, &["1 A a.: answered; dropped 1: drop q NETFILTER_DROP"]);
+    let inputs = vec![
+        c.asks(0, 1, "a.").into(),
+        c.asks(5_000 * MS, 1, "a.").into(),
+        c.gets(5_002 * MS, answer(1, "a.")).into(),
+    ];
+    expect("newer", inputs, &["1 A a.: unanswered; answered"]);
+}
+
+#[test]
+fn a_gap_makes_fates_unknown() {
+    let c = client();
+    let inputs = with(asked(&c), [loss(MS, 2 * MS, 7)]);
+    expect("waiting", inputs, &["1 A a.: unknown, 7 lost: inserted -> 10.244.1.9"]);
+    let inputs = with(asked(&c), [c.query(1, "a.").dropped(MS, "QDISC_DROP"), loss(MS, 2 * MS, 7)]);
+    expect("what was seen stands", inputs, &["1 A a.: dropped 2: inserted, drop q QDISC_DROP -> 10.244.1.9"]);
+    let inputs = with(asked(&c), [loss(MS, 2 * MS, 7), c.gets(3 * MS, answer(1, "a.")).into()]);
+    expect("answered", inputs, &["1 A a.: answered: inserted -> 10.244.1.9"]);
+    let inputs = vec![loss(0, MS, 7), c.asks(2 * MS, 1, "a.").into()];
+    expect("before", inputs, &["1 A a.: unanswered"]);
+    // What the flow's entry was is not known any more.
+    let inputs = with(
+        asked(&c),
+        [
+            c.gets(MS, answer(1, "a.")).into(),
+            loss(2 * MS, 3 * MS, 1),
+            c.asks(100 * MS, 2, "b.").into(),
+            c.gets(101 * MS, answer(2, "b.")).into(),
+        ],
+    );
+    expect("the flow", inputs, &["1 A a.: answered: inserted -> 10.244.1.9", "2 A b.: answered"]);
+}
+
+#[test]
+fn what_befalls_a_servers_answer() {
+    let c = client();
+    let server: SocketAddr = NEAR.parse().unwrap();
+    // Who serves, in its own namespace; the client is hidden behind the node's address.
+    let hidden = Client { local: "192.0.2.1:40000".parse().unwrap(), ..client() };
+    let at_server = Client { netns: 9, pid: 300, socket: 3, ..hidden.clone() };
+    let mut entry = c.entry(0xa, NEAR);
+    entry.reply.destination = hidden.local;
+    let arrives = || {
+        let seen = at_server.seen(10_000, Direction::Received, hidden.local, server);
+        Input::from(observation(seen, message(1, "a.", false)))
+    };
+    let leaves = |at| {
+        Input::from(observation(at_server.seen(at, Direction::Sent, server, hidden.local), answer(1, "a.")))
+    };
+    let dropped = |at| hidden.answer_from(server, 1, "a.").at(9).dropped(at, "NETFILTER_DROP");
+    let asked = || vec![c.asks(0, 1, "a.").into(), c.query(1, "a.").by(entry).confirmed(2_000, Inserted)];
+
+    // Seen by both: the client's is found by the translated addresses.
+    let inputs = with(asked(), [arrives(), leaves(MS), dropped(MS + 1), at_server.is_refused(MS + 2, MS)]);
+    expect(
+        "both",
+        inputs,
+        &[
+            "2 at server A a.: answered: drop a NETFILTER_DROP, errno 1",
+            "1 A a.: answer dropped 2: inserted, drop a NETFILTER_DROP -> 10.244.1.9",
+        ],
+    );
+    // Only the server is traced; what befell the query was not its matter.
+    let inputs = vec![
+        hidden.query(1, "a.").at(9).dropped(20, "UDP_CSUM"),
+        arrives(),
+        leaves(MS),
+        dropped(MS + 1),
+        dropped(100 * MS),
+    ];
+    expect(
+        "server",
+        inputs,
+        &[
+            "NoAttempt: drop q UDP_CSUM",
+            "1 at server A a.: answered: drop a NETFILTER_DROP",
+            "Ended { query: 1 }: drop a NETFILTER_DROP",
+        ],
+    );
+    // On the node, by the entry.
+    let inputs = vec![arrives(), leaves(MS), c.answer(1, "a.").by(entry).dropped(MS + 1, "NETFILTER_DROP")];
+    expect("by entry", inputs, &["1 at server A a.: answered: drop a NETFILTER_DROP"]);
+    // An answer that was never sent is its answer all the same.
+    let unsent = observation(at_server.seen(MS, Direction::Sent, server, hidden.local), answer(1, "a."));
+    let inputs = vec![arrives(), Input::Unsent(MS, unsent.clone())];
+    expect("unsent", inputs, &["1 at server A a.: answered: errno 1"]);
+    expect("unsent, unasked", vec![Input::Unsent(MS, unsent)], &["NoAttempt: errno 1"]);
+}

@@ -57,28 +57,30 @@ pub struct Attempt {
     pub edns: Option<Edns>,
     /// The endpoint behind the address that was asked, where a translation was seen.
     pub endpoint: Option<SocketAddr>,
-    /// What befell its packets, in order of time.
+    /// What befell its packets, in order of time. Of a server's attempt: what befell its answer.
     pub steps: Vec<Step>,
     /// Steps beyond what is kept (see `Limits::steps`).
     pub steps_left_out: u32,
     pub fate: Fate,
 }
 
-/// What became of an attempt.
+/// What became of an attempt. Where several are true the cause is told: a query that was rejected was dropped as well,
+/// and where it was lost in the sender's own namespace the system call failed for that.
 #[derive(Clone, Debug)]
 pub enum Fate {
     /// Still waiting when the query ended or the trace did.
     Open,
-    /// A response came, of whatever RCODE.
+    /// A response came, of whatever RCODE. Of a server's attempt: its program answered; what befell that answer on
+    /// its way back is told by the steps.
     Answered(Answer),
     /// A response came so many nanoseconds after the query was sent, when the program no longer waited for it:
     /// its socket was closed, or it never read what had arrived. The step tells which.
     AnsweredLate { after: u64, step: usize },
-    /// The kernel refused to send the query. The step tells the errno.
+    /// The kernel refused to send the query, and where it was lost was not seen. The step tells the errno.
     SendFailed { step: usize },
     /// The query was lost at conntrack insertion. The step tells why.
     LostAtConntrack { step: usize },
-    /// The query was dropped on its way. The step tells where.
+    /// The query was dropped on its way, without an ICMP error. The step tells where.
     Dropped { step: usize },
     /// An ICMP error came back for the query (or was sent back, if its arrival was not seen).
     Rejected { step: usize },

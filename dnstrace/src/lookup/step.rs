@@ -41,7 +41,7 @@ pub enum What {
         leg: Leg,
         error: IcmpError,
     },
-    /// The system call that should have sent the query failed with this errno.
+    /// The system call that should have sent the query failed with this errno; of a server's attempt, the answer.
     SendFailed {
         errno: u16,
     },
@@ -58,7 +58,8 @@ pub struct Dropped {
     pub arrived: Option<KernelTime>,
     /// The connection tracking table had no room for its entry.
     pub table_full: Option<TableFull>,
-    /// An answer whose source nobody had translated back: it came from here instead of from the server asked.
+    /// An answer whose source nobody had translated back: it came from here instead of from the server asked, and
+    /// either found no socket or was taken for the first packet of a flow of its own.
     pub untranslated: Option<SocketAddr>,
 }
 
@@ -84,7 +85,7 @@ pub enum Insertion {
     ReplyOnly {
         winner: Option<Winner>,
     },
-    /// The query was dropped.
+    /// The query was dropped: that needs no step of its own.
     Failed {
         why: InsertFailure,
     },

@@ -5,6 +5,7 @@ mod limits;
 mod messages;
 mod packets;
 mod properties;
+mod sends;
 mod told;
 mod troubles;
 mod whose;

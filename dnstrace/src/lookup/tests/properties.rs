@@ -45,8 +45,8 @@ fn some_client() -> impl Strategy<Value = Client> {
 }
 
 fn some_entry(c: &Client, ct: u64) -> Connection {
-    let mut entry = c.entry(ct, if ct % 2 == 0 { NEAR } else { FAR });
-    if ct % 3 == 0 {
+    let mut entry = c.entry(ct, if ct.is_multiple_of(2) { NEAR } else { FAR });
+    if ct.is_multiple_of(3) {
         entry.reply.destination = "192.0.2.1:40000".parse().unwrap();
     }
     entry

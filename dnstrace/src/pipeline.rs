@@ -16,13 +16,8 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    pub fn new(identifier: Identifier, namespace: Option<String>, limits: Limits) -> Self {
-        Self { identifier, namespace, tracker: Tracker::new(limits, Sight::default()) }
-    }
-
-    /// Says what the trace can see; without this call, everything.
-    pub fn see(&mut self, sight: Sight) {
-        self.tracker.see(sight);
+    pub fn new(identifier: Identifier, namespace: Option<String>, limits: Limits, sight: Sight) -> Self {
+        Self { identifier, namespace, tracker: Tracker::new(limits, sight) }
     }
 
     /// Takes in an event. Returns what it brought to an end.

@@ -3,7 +3,7 @@
 use std::io;
 
 use anyhow::{Context as _, Result};
-use dnstrace_ebpf::config::{Config, MAX_PORTS, target as bits};
+use dnstrace_ebpf::config::{Config, Hook, MAX_PORTS, target as bits};
 use dnstrace_ebpf::wire::COMM_LEN;
 use jiff::tz::TimeZone;
 use tokio::{
@@ -17,7 +17,7 @@ use crate::{
     event::KernelTime,
     identify::{Identifier, Listing, Roots, Selection, Target, Version},
     kernel_counters::Baseline,
-    lookup::Limits,
+    lookup::{Limits, Sight},
     losses::{HookLosses, Losses},
     output::WallClock,
     pipeline::Pipeline,
@@ -63,10 +63,12 @@ pub async fn run(args: &Args) -> Result<()> {
         Limits { timeout: u64::try_from(args.timeout.as_nanos()).unwrap_or(u64::MAX), ..Limits::default() };
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
     let printer = Printer::new(args.output, clock, args.count).on_node(host);
+    let sees = |hook| capture.missing().iter().all(|missing| missing.row.hook != hook);
+    let sight = Sight { clashes: sees(Hook::Confirm) && sees(Hook::ResolveClash) };
     let mut trace = Trace {
         baseline: Baseline::read(&proc, &capture.totals()?, host),
         live: Live::new(capture, ring),
-        pipeline: Pipeline::new(identifier, target.namespace, limits),
+        pipeline: Pipeline::new(identifier, target.namespace, limits, sight),
         printer,
     };
     let end = trace.until_end(&mut ends).await?;

@@ -108,10 +108,6 @@ impl Entries {
         }
     }
 
-    pub fn see(&mut self, sight: Sight) {
-        self.sight = sight;
-    }
-
     /// A clash. Its insertion's return tells what came of it.
     pub fn clash(&mut self, clash: Clash) {
         if let Some(forgotten) = self.clashes.put(clash.loser, clash) {

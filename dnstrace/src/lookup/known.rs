@@ -69,7 +69,16 @@ impl Table {
 
     /// Attempts of this very conversation, under way and ended, the newest last.
     pub fn of_conversation(&self, conversation: &Conversation) -> Vec<Known<'_>> {
-        let all = self.at(conversation.view(), conversation.flow(), Some(conversation.id));
+        self.in_conversation(conversation.view(), conversation)
+    }
+
+    /// Attempts that were translated to its other end, likewise.
+    pub fn translated_to(&self, conversation: &Conversation) -> Vec<Known<'_>> {
+        self.in_conversation(View::Translated, conversation)
+    }
+
+    fn in_conversation(&self, view: View, conversation: &Conversation) -> Vec<Known<'_>> {
+        let all = self.at(view, conversation.flow(), Some(conversation.id));
         let mut all: Vec<_> = all.filter(|known| known.netns == conversation.netns).collect();
         all.sort_by_key(|known| (known.time, known.place));
         all

@@ -187,6 +187,9 @@ pub enum StrayReason {
     Surplus { query: u64 },
     /// A response that came so many nanoseconds after its attempt, when the query had been given up.
     Late { query: u64, after: u64 },
+    /// A response to an attempt of this query that came from the endpoint's address: nobody had translated it back to
+    /// the one that was `asked`. A socket that is not connected takes it in; its program does not (musl).
+    Untranslated { query: u64, asked: SocketAddr },
 }
 
 /// A thing that befell a DNS packet that is no part of a query under way: shown for what it is, never dropped.

@@ -42,11 +42,6 @@ impl Tracker {
         }
     }
 
-    /// Says what the trace can see from now on.
-    pub fn see(&mut self, sight: Sight) {
-        self.entries.see(sight);
-    }
-
     /// What was given up so far.
     pub fn totals(&self) -> Totals {
         self.table.totals
@@ -134,24 +129,23 @@ impl Tracker {
             };
             return self.table.settle(place, answer);
         }
-        let reason = match self.asked(&conversation, &message).last() {
-            Some(known) => self.afterwards(known, observation.seen.time),
-            None => StrayReason::QueryNotSeen,
+        let translated = self.table.translated_to(&conversation);
+        let reason = if let Some(known) = asking(self.table.of_conversation(&conversation), &message).last() {
+            self.afterwards(known, observation.seen.time)
+        } else if let Some(known) = asking(translated, &message).last()
+            && conversation.role == Role::Client
+        {
+            StrayReason::Untranslated { query: known.place.query, asked: known.remote }
+        } else {
+            StrayReason::QueryNotSeen
         };
         stray(observation, reason, out);
-    }
-
-    /// Attempts that this message may answer, the newest last.
-    fn asked(&self, conversation: &Conversation, message: &Message) -> Vec<Known<'_>> {
-        let mut known = self.table.of_conversation(conversation);
-        known.retain(|known| message.question.as_ref().is_none_or(|asked| known.question == asked));
-        known
     }
 
     /// The attempt that this message answers: the newest that waits. Of two with one id in one conversation the older
     /// is the one that was lost, or its answer is as good; unless it is known that the newer one was lost.
     pub(super) fn awaiting(&self, conversation: &Conversation, message: &Message) -> Option<Place> {
-        let mut waiting = self.asked(conversation, message);
+        let mut waiting = asking(self.table.of_conversation(conversation), message);
         waiting.retain(Known::is_waiting);
         let is_alive = |known: &&Known<'_>| known.open.is_some_and(|attempt| !is_dead(attempt));
         let newest = waiting.iter().rev().find(is_alive).or(waiting.last())?;
@@ -181,6 +175,12 @@ impl Tracker {
         self.table.remember(&query, now);
         out.push(Output::Query(Box::new(query)));
     }
+}
+
+/// Those of `attempts` that this message may answer.
+fn asking<'a>(mut attempts: Vec<Known<'a>>, message: &Message) -> Vec<Known<'a>> {
+    attempts.retain(|known| message.question.as_ref().is_none_or(|asked| known.question == asked));
+    attempts
 }
 
 /// A query message as an attempt that waits.

@@ -98,6 +98,34 @@ fn an_untranslated_answer_dies_in_forward_as_a_flow_of_its_own() {
     );
 }
 
+#[test]
+fn a_socket_that_is_not_connected_takes_in_the_untranslated_answer() {
+    let c = client();
+    let untranslated = |at| {
+        let seen = c.seen(at, Direction::Received, FAR.parse().unwrap(), c.local);
+        Input::from(observation(seen, of_type(answer(2, "a."), AAAA)))
+    };
+    let mut inputs = pair(&c);
+    inputs.extend([
+        clash(MS + 500, 0xb, c.entry(0xa, NEAR)),
+        aaaa(&c).by(c.entry(0xb, FAR)).confirmed(MS + 600, ReplyOnly),
+        answers(&c, 2_000 * MS, 1, A),
+        untranslated(2_100 * MS),
+        untranslated(9_000 * MS),
+    ]);
+    let stray = "stray Untranslated { query: 2, asked: 10.96.0.10:53 }";
+    expect(
+        "musl",
+        inputs,
+        &[
+            "1 A a.: answered: inserted -> 10.244.1.9",
+            stray,
+            "2 AAAA a.: unanswered: reply only by 1 A same -> 10.244.2.9",
+            stray,
+        ],
+    );
+}
+
 /// The loser's result with or without its clash seen, and what is told of it.
 #[test]
 fn every_outcome_has_its_winner() {

@@ -179,6 +179,9 @@ fn stray_words(stray: &Stray) -> String {
         StrayReason::Late { after, .. } => {
             format!("{status}: answered late, {} after the query was sent", units::duration(*after))
         }
+        StrayReason::Untranslated { asked, .. } => {
+            format!("{status}: an answer that was not translated back to {asked}, which was asked")
+        }
     }
 }
 

@@ -20,9 +20,9 @@ pub(super) struct MessageLine<'a> {
     kind: &'static str,
     time: String,
     ktime_ns: u64,
-    /// `undecoded`, `no_question`, `query_not_seen`, `surplus`, `late`
+    /// `undecoded`, `no_question`, `query_not_seen`, `surplus`, `late`, `untranslated`
     reason: &'static str,
-    /// Number of the query it came too late for.
+    /// Number of the query it came too late for, or from the wrong address.
     query: Option<u64>,
     late_ns: Option<u64>,
     direction: &'static str,
@@ -54,6 +54,7 @@ impl<'a> MessageLine<'a> {
             StrayReason::QueryNotSeen => ("query_not_seen", None, None),
             StrayReason::Surplus { query } => ("surplus", Some(query), None),
             StrayReason::Late { query, after } => ("late", Some(query), Some(after)),
+            StrayReason::Untranslated { query, .. } => ("untranslated", Some(query), None),
         };
         Self {
             schema_version: SCHEMA_VERSION,

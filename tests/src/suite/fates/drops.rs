@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::{
     super::{Bench, Test},
     SICK, WELL,
-    proof::{Proof, list, words},
+    proof::{Proof, list, steps_of, words},
     traced, traced_alone,
 };
 use crate::lab::{
@@ -66,7 +66,7 @@ impl Row {
     fn holds(&self, proof: &Proof) -> Result<()> {
         let words: Vec<_> = self.steps.iter().map(|(words, _)| words.as_str()).collect();
         for attempt in proof.attempts(SICK, self.name, &vec![(self.fate, &words[..]); self.times])? {
-            for (step, (words, netns)) in list(&attempt["steps"]).zip(&self.steps) {
+            for (step, (words, netns)) in steps_of(attempt).into_iter().zip(&self.steps) {
                 ensure!(step["netns"] == *netns, "{}: {words:?} is not in {netns}: {step}", self.name);
             }
         }
@@ -100,8 +100,7 @@ fn rows(inodes: &Inodes) -> Vec<Row> {
     };
     let no_listener =
         [inserted, ("icmp query sent 3/3", web), ("drop query NO_SOCKET __udp4_lib_rcv -", web), received(3)];
-    // Within one namespace the error arrives before the packet is dropped.
-    let own_reject = [("icmp query sent 3/3", pod), received(3), output, ("send_failed EPERM", pod)];
+    let own_reject = [("icmp query sent 3/3", pod), output, ("send_failed EPERM", pod), received(3)];
     vec![
         row("well-in-cluster", "answered", &[inserted]),
         row("well-in-world", "answered", &[inserted]),

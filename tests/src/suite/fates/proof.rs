@@ -72,7 +72,8 @@ impl Proof {
         let attempts = list(&query["attempts"]).collect::<Vec<_>>();
         ensure!(attempts.len() == expected.len(), "{name}: {} attempts: {query}", attempts.len());
         for (index, (attempt, (fate, steps))) in attempts.iter().zip(expected).enumerate() {
-            let seen: Vec<_> = list(&attempt["steps"]).map(words).filter(|words| counts(words)).collect();
+            let seen: Vec<_> =
+                steps_of(attempt).into_iter().map(words).filter(|words| counts(words)).collect();
             let agrees = seen.len() == steps.len()
                 && seen.iter().zip(*steps).all(|(seen, expected)| self.agrees(seen, expected));
             ensure!(
@@ -158,6 +159,14 @@ pub fn words(step: &Value) -> String {
         "send_failed" => format!("send_failed {}", text("error")),
         _ => kind.to_owned(),
     }
+}
+
+/// The steps of an attempt in order of time; ICMP errors that came in last, since the packet's own way to its end goes
+/// on beside them.
+pub fn steps_of(attempt: &Value) -> Vec<&Value> {
+    let mut steps: Vec<_> = list(&attempt["steps"]).collect();
+    steps.sort_by_key(|step| step["kind"] == "icmp" && step["direction"] == "received");
+    steps
 }
 
 /// The step of an attempt that begins with these words.

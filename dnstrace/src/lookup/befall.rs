@@ -11,7 +11,7 @@ use crate::{
 use super::{
     Answer, Conversation, Dropped, Fate, Leg, Observation, Output, Step, StrayPacket, StrayPacketReason,
     Tracker, What,
-    fate::is_no_socket,
+    fate::{is_copy, is_no_socket, is_overflow},
     find::{Found, Sought},
     places::Place,
     tracker::attempt,
@@ -28,6 +28,9 @@ impl Tracker {
         let sought =
             Sought { is_drop: true, ..Sought::of(drop.time, &drop.packet, decoded.message.as_ref()) };
         let (leg, found) = sought.client(&self.table);
+        if is_copy(&drop.place) && !matches!(found, Found::Attempt(_)) {
+            return;
+        }
         let asked = place_of(found).and_then(|place| self.table.known(place)).map(|known| known.remote);
         let untranslated = match leg {
             Leg::Query => None,
@@ -36,7 +39,7 @@ impl Tracker {
         let what = What::Dropped(Dropped {
             leg,
             place: drop.place.clone(),
-            arrived: drop.arrived,
+            arrived: drop.arrived.filter(|_| !is_overflow(&drop.place)),
             table_full: drop.table_full,
             untranslated,
         });

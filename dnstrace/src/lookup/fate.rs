@@ -31,6 +31,12 @@ pub(super) fn judge(query: &mut Query, gaps: &Gaps) {
     for attempt in query.attempts.iter_mut().rev() {
         let time = attempt.time;
         doubt_insertions(attempt, gaps);
+        if attempt.answer().is_some() {
+            // Of no concern: the packet itself went on.
+            attempt
+                .steps
+                .retain(|step| !matches!(&step.what, What::Dropped(dropped) if is_copy(&dropped.place)));
+        }
         if matches!(attempt.fate, Fate::Open) {
             let waited = next.unwrap_or(ended).since(time);
             let lost = gaps.lost(time, ended);
@@ -109,11 +115,23 @@ pub(super) fn is_no_socket(place: &DropPlace) -> bool {
     }
 }
 
-/// Whether a socket that was there would not have the packet: no room in its buffer, or a wrong checksum, which may be
-/// found as late as when the program reads.
+/// Whether a socket that was there would not have the packet for a wrong checksum, which may be found as late as when
+/// the program reads.
 fn is_refused_by_socket(place: &DropPlace) -> bool {
     match place.reason.as_deref() {
-        Some(reason) => matches!(reason, "SOCKET_RCVBUFF" | "PROTO_MEM" | "UDP_CSUM" | "SOCKET_FILTER"),
+        Some(reason) => matches!(reason, "UDP_CSUM" | "SOCKET_FILTER"),
+        None => matches!(
+            place.function.as_deref(),
+            Some("udp_recvmsg" | "udpv6_recvmsg" | "__first_packet_length")
+        ),
+    }
+}
+
+/// Whether a packet had no room in the buffer of its socket: it has never been in there, although it was about to be
+/// put in (`__udp_enqueue_schedule_skb`).
+pub(super) fn is_overflow(place: &DropPlace) -> bool {
+    match place.reason.as_deref() {
+        Some(reason) => matches!(reason, "SOCKET_RCVBUFF" | "PROTO_MEM"),
         None => matches!(
             place.function.as_deref(),
             Some(
@@ -121,18 +139,17 @@ fn is_refused_by_socket(place: &DropPlace) -> bool {
                     | "__udp_queue_rcv_skb"
                     | "udpv6_queue_rcv_one_skb"
                     | "__udp_enqueue_schedule_skb"
-                    | "udp_recvmsg"
-                    | "udpv6_recvmsg"
-                    | "__first_packet_length"
             )
         ),
     }
 }
 
-/// Whether what was dropped is the copy that a packet socket (tcpdump) should have got; the packet itself went on.
-/// `packet_rcv` and `tpacket_rcv`, net/packet/af_packet.c; the reason since 6.12.
-fn is_copy(place: &DropPlace) -> bool {
-    place.reason.as_deref() == Some("PACKET_SOCK_ERROR")
+/// Whether what was dropped is a copy; the packet itself went on. The copy that a packet socket (tcpdump) should have got:
+/// `packet_rcv` and `tpacket_rcv`, net/packet/af_packet.c; the reason since 6.12. And the copies of a frame that a
+/// bridge floods, as it does not know where its destination is, to everybody whom it is not for (`ip_rcv_core`;
+/// kernels before 5.17 do not tell them from damaged packets).
+pub(super) fn is_copy(place: &DropPlace) -> bool {
+    matches!(place.reason.as_deref(), Some("PACKET_SOCK_ERROR" | "OTHERHOST"))
         || matches!(place.function.as_deref(), Some("packet_rcv" | "tpacket_rcv"))
 }
 

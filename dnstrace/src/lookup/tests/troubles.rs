@@ -158,6 +158,19 @@ fn an_answer_that_is_read_decides_whatever_befell_a_copy() {
 }
 
 #[test]
+fn copies_that_a_bridge_floods_are_told_of_a_query_without_answer_only() {
+    let c = client();
+    let flooded =
+        [c.query(1, "a.").dropped(MS, "OTHERHOST"), c.query(1, "a.").at(9).dropped(MS + 1, "OTHERHOST")];
+    let unanswered = with(asked(&c), flooded.clone());
+    let line = "1 A a.: unanswered: inserted, drop q OTHERHOST, drop q OTHERHOST -> 10.244.1.9";
+    expect("nobody took it", unanswered, &[line]);
+    let answered = with(with(asked(&c), flooded.clone()), [c.gets(2 * MS, answer(1, "a.")).into()]);
+    expect("somebody took it", answered, &["1 A a.: answered: inserted -> 10.244.1.9"]);
+    expect("of nobody known", flooded.to_vec(), &[]);
+}
+
+#[test]
 fn s5_one_dead_upstream_of_several() {
     let pod = client();
     let cache = |server: &str, socket| Client {

@@ -34,6 +34,10 @@ const MODULES: &[&str] = &[
     "ip6t_REJECT",
 ];
 
+/// The bridge's own, as the CNI plugin sets it: otherwise the bridge takes the lowest of its ports', another one whenever
+/// pods come and go, and pods send to the one before for as long as they remember it.
+const BRIDGE_MAC: &str = "0a:58:0a:f4:01:01";
+
 /// Settings of every Kubernetes node: it forwards, and bridged packets pass iptables, without which an answer from
 /// an endpoint to a pod of the same node would keep the endpoint's address.
 const SYSCTLS: &[(&str, &str)] = &[
@@ -66,7 +70,7 @@ impl Node {
         ip(&format!(
             "link set lo up\n\
              link add {BRIDGE} type bridge\n\
-             link set {BRIDGE} up\n\
+             link set {BRIDGE} address {BRIDGE_MAC} up\n\
              addr add {GATEWAY}/24 dev {BRIDGE}\n\
              addr add {GATEWAY6}/64 dev {BRIDGE} nodad\n\
              link add eth0 type veth peer name eth0 netns {pid}\n\

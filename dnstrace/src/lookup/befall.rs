@@ -177,12 +177,12 @@ impl Tracker {
         }
     }
 
-    /// An attempt whose insertion was not seen, since its flow's entry is older than the trace, is told its endpoint by
-    /// any packet that bears the entry.
+    /// A packet that bears its flow's entry tells where it goes, also where the insertion was not seen, since the entry
+    /// is older than the trace.
     fn learn_on_the_way(&mut self, place: Place, packet: &Packet) {
         let Some(entry) = packet.tracking.connection() else { return };
         let Some(attempt) = self.table.attempt_mut(place) else { return };
-        if attempt.endpoint.is_none() && entry.original == attempt.conversation.flow() {
+        if entry.original == attempt.conversation.flow() && entry.endpoint().is_some() {
             attempt.endpoint = entry.endpoint();
             self.table.add_translated(place, entry.reply);
         }

@@ -27,7 +27,6 @@ impl Tracker {
         if decoded.message.as_ref().is_some_and(|message| message.response) {
             // An answer whose own entry has gone: a flow of its own to connection tracking. It says nothing of the
             // query's entry, and should the answer be dropped for it, that drop tells.
-            self.entries.forget_clash(entry.ct);
             return;
         }
         let sought = Sought::of(confirm.began, &confirm.packet, decoded.message.as_ref());

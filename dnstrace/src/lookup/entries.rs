@@ -115,11 +115,6 @@ impl Entries {
         }
     }
 
-    /// The insertion that a clash was part of has returned, and nobody wants to know.
-    pub fn forget_clash(&mut self, loser: u64) {
-        self.clashes.take(&loser);
-    }
-
     /// What the insertion of `entry` came to. `loser` is the attempt whose packet it was, if known; `is_gap` whether
     /// events were lost since it began.
     pub fn judge(

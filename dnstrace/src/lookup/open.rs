@@ -5,7 +5,7 @@ use crate::{
     event::KernelTime,
 };
 
-use super::{Attempt, Fate, Leg, Query, Role, Step, What, fate::is_refusal};
+use super::{Attempt, Fate, Leg, Query, Step, What, fate::is_refusal};
 
 const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
@@ -62,9 +62,6 @@ impl OpenQuery {
 
     /// When it is clear that nothing more comes of it, if the resolver knows of each attempt that it failed.
     pub fn hopeless_at(&self) -> Option<KernelTime> {
-        if self.settled.is_some() || self.query.role == Role::Server {
-            return None;
-        }
         let waiting = |attempt: &&Attempt| matches!(attempt.fate, Fate::Open | Fate::SendFailed { .. });
         let mut last = None;
         for attempt in self.query.attempts.iter().filter(waiting) {

@@ -211,6 +211,59 @@ fn an_address_used_again_is_no_winner() {
 }
 
 #[test]
+fn a_clash_of_another_insertion_is_none_of_this_one() {
+    let c = client();
+    let mut inputs = pair(&c);
+    inputs.extend([
+        clash(MS + 500, 0xb, c.entry(0xa, NEAR)),
+        // It began at MS + 1000.
+        aaaa(&c).by(c.entry(0xb, FAR)).confirmed(MS + 2_000, Failed),
+    ]);
+    let lines = told(&run_all(inputs, Sight::default()));
+    assert_eq!(lines[1], "2 AAAA a.: lost 1: failed by no clash -> 10.244.2.9");
+}
+
+#[test]
+fn who_made_an_entry_is_not_known_after_a_gap() {
+    let c = client();
+    let mut inputs = pair(&c);
+    inputs.extend([
+        loss(MS + 100, MS + 200, 1),
+        clash(MS + 1_500, 0xb, c.entry(0xa, NEAR)),
+        aaaa(&c).by(c.entry(0xb, FAR)).confirmed(MS + 2_000, Failed),
+    ]);
+    let lines = told(&run_all(inputs, Sight::default()));
+    assert_eq!(lines[1], "2 AAAA a.: lost 1: failed by stranger 10.244.1.7:40000 -> 10.244.2.9");
+}
+
+#[test]
+fn what_was_lost_went_nowhere() {
+    let c = client();
+    let stranger = Client { local: "10.244.1.8:40000".parse().unwrap(), ..client() };
+    let lost = c.query(1, "a.").by(c.entry(0xb, NEAR));
+    let inputs = vec![
+        c.asks(0, 1, "a.").into(),
+        clash(4_500, 0xb, stranger.entry(0xa, NEAR)),
+        lost.confirmed(5_000, Failed),
+        // Another packet: its entry is now at that address.
+        stranger.query(9, "z.").by(stranger.entry(0xb, NEAR)).dropped(5_500, "NETFILTER_DROP"),
+        // What looks like the query beyond translation is not it.
+        c.query(1, "a.").between("10.244.1.7:40000", NEAR).at(9).dropped(6_000, "UDP_CSUM"),
+        // The next one is inserted anew, or so it should be.
+        c.asks(5_000 * MS, 1, "a.").into(),
+    ];
+    expect(
+        "lost",
+        inputs,
+        &[
+            "NoAttempt: drop q NETFILTER_DROP",
+            "NoAttempt: drop q UDP_CSUM",
+            "1 A a.: lost 1: failed by stranger 10.244.1.8:40000 -> 10.244.1.9; unanswered",
+        ],
+    );
+}
+
+#[test]
 fn a_pod_may_lose_to_another_pod() {
     let c = client();
     let other =

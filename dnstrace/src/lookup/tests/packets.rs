@@ -99,7 +99,7 @@ pub fn run_all(inputs: Vec<Input>, sight: Sight) -> Vec<Output> {
     for input in inputs {
         input.feed(&mut tracker, &mut out);
     }
-    tracker.finish(KernelTime(100_000 * MS), &mut out);
+    tracker.finish(KernelTime(1_000_000 * MS), &mut out);
     out
 }
 

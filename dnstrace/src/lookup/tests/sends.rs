@@ -22,6 +22,13 @@ fn messages_that_were_never_sent_are_attempts() {
     expect("the next nameserver", inputs, &["1 A a.: send failed 1: errno 1; answered"]);
     let inputs = vec![c.fails_to_ask(0, 1, "a."), c.fails_to_ask(10, 2, "a.")];
     expect("none", inputs, &["1 A a.: send failed 1: errno 1; send failed 1: errno 1"]);
+    // It went nowhere, whereto its flow may lead.
+    let inputs = vec![
+        c.is_inserted(0, 9, "z.", c.entry(0xa, NEAR)),
+        c.fails_to_ask(10, 1, "a."),
+        c.asks(20, 2, "b.").into(),
+    ];
+    expect("no way", inputs, &["1 A a.: send failed 1: errno 1", "2 A b.: unanswered -> 10.244.1.9"]);
     let mut no_dns = c.asks(0, 1, "a.");
     no_dns.decoded.message = None;
     expect("no DNS", vec![Input::Unsent(5, no_dns)], &["NoAttempt: errno 1"]);
@@ -39,6 +46,20 @@ fn the_resolver_that_knows_is_not_waited_for() {
     // The sender is not told of an error that did not arrive, nor of a drop.
     assert_eq!(ended(vec![c.asks(0, 1, "a.").into(), own().icmp(MS, Sent, 3, 3)]), 6_000);
     assert_eq!(ended(vec![c.asks(0, 1, "a.").into(), own().dropped(MS, "QDISC_DROP")]), 6_000);
+    // When the other server fails as well, nothing is left to wait for.
+    let next = Client { server: "10.96.0.11:53".parse().unwrap(), ..client() };
+    let mut tracker = Tracker::new(Limits::default(), Sight::default());
+    let mut out = Vec::new();
+    for input in [
+        c.asks(0, 1, "a.").into(),
+        own().dropped(MS, "QDISC_DROP"),
+        next.asks(2 * MS, 1, "a.").into(),
+        next.gets(3 * MS, with_rcode(1, "a.", 2)).into(),
+    ] {
+        input.feed(&mut tracker, &mut out);
+    }
+    tracker.advance(KernelTime(1_000 * MS), &mut out);
+    assert_eq!(told(&out), ["1 A a.: dropped 1: drop q QDISC_DROP; answered"]);
     // And there may be another attempt that is waited for.
     let other = Client { server: "10.96.0.11:53".parse().unwrap(), ..client() };
     let both = [Input::from(c.asks(0, 1, "a.")), other.asks(5, 1, "a.").into()];
@@ -104,6 +125,13 @@ fn what_befalls_a_servers_answer() {
     // On the node, by the entry.
     let inputs = vec![arrives(), leaves(MS), c.answer(1, "a.").by(entry).dropped(MS + 1, "NETFILTER_DROP")];
     expect("by entry", inputs, &["1 at server A a.: answered: drop a NETFILTER_DROP"]);
+    // Asked the same again by the same client at once, it is another query.
+    let again = observation(
+        at_server.seen(2 * MS, Direction::Received, hidden.local, server),
+        message(1, "a.", false),
+    );
+    let inputs = vec![arrives(), leaves(MS), again.into(), leaves(3 * MS)];
+    expect("again", inputs, &["1 at server A a.: answered", "2 at server A a.: answered"]);
     // An answer that was never sent is its answer all the same.
     let unsent = observation(at_server.seen(MS, Direction::Sent, server, hidden.local), answer(1, "a."));
     let inputs = vec![arrives(), Input::Unsent(MS, unsent.clone())];
@@ -153,4 +181,25 @@ fn the_answer_is_the_older_attempts_if_the_newer_is_dead() {
         c.gets(5_002 * MS, answer(1, "a.")).into(),
     ];
     expect("newer", inputs, &["1 A a.: unanswered; answered"]);
+}
+
+#[test]
+fn dropped_answers_are_of_those_that_may_be_answered() {
+    let c = client();
+    let dropped = |at| c.answer(1, "a.").dropped(at, "QDISC_DROP");
+    let twice = || vec![Input::from(c.asks(0, 1, "a.")), c.asks(2_500 * MS, 1, "a.").into()];
+    let inputs = with(twice(), [c.query(1, "a.").dropped(2_501 * MS, "NETFILTER_DROP"), dropped(3_000 * MS)]);
+    expect(
+        "the newer is dead",
+        inputs,
+        &["1 A a.: answer dropped 1: drop a QDISC_DROP; dropped 1: drop q NETFILTER_DROP"],
+    );
+    let inputs = with(twice(), [dropped(3_000 * MS), dropped(3_001 * MS)]);
+    expect(
+        "one each",
+        inputs,
+        &["1 A a.: answer dropped 1: drop a QDISC_DROP; answer dropped 1: drop a QDISC_DROP"],
+    );
+    let inputs = with(twice(), [c.gets(3_000 * MS, answer(1, "a.")).into(), dropped(3_001 * MS)]);
+    expect("one is answered", inputs, &["1 A a.: answer dropped 1: drop a QDISC_DROP; answered"]);
 }

@@ -65,13 +65,32 @@ fn pods_with_the_same_address_are_told_apart_at_home_and_nowhere_else() {
             "2 A a.: unanswered",
         ],
     );
+    // Also where the other one does not wait any more.
+    let inputs = with(
+        both_ask(&sick, &well),
+        [well.gets(15, answer(1, "a.")).into(), sick.query(1, "a.").dropped(20, "QDISC_DROP")],
+    );
+    expect("one waits", inputs, &["Ambiguous: drop q QDISC_DROP", "2 A a.: answered", "1 A a.: unanswered"]);
+    // Where the flow of the one goes says nothing of the other's.
+    let inputs = vec![
+        sick.asks(0, 1, "a.").into(),
+        sick.is_inserted(2_000, 1, "a.", entry),
+        well.asks(3_000, 2, "b.").into(),
+    ];
+    expect("way", inputs, &["1 A a.: unanswered: inserted -> 10.244.1.9", "2 A b.: unanswered"]);
 }
 
 #[test]
 fn loopback_and_link_local_clients_are_of_their_namespace() {
-    for address in ["127.0.0.1:40000", "[::1]:40000", "169.254.1.1:40000", "[fe80::1]:40000"] {
-        let server: SocketAddr =
-            if address.starts_with('[') { "[::1]:53" } else { "127.0.0.53:53" }.parse().unwrap();
+    let flows = [
+        ("127.0.0.1:40000", "127.0.0.53:53"),
+        ("10.244.1.7:40000", "127.0.0.53:53"),
+        ("[::1]:40000", "[::1]:53"),
+        ("169.254.1.1:40000", "10.96.0.10:53"),
+        ("[fe80::1]:40000", "[fe80::2]:53"),
+    ];
+    for (address, server) in flows {
+        let server: SocketAddr = server.parse().unwrap();
         let one = Client { local: address.parse().unwrap(), server, ..client() };
         let other = Client { server, ..twin(address) };
         let q = || one.query(1, "a.");
@@ -154,11 +173,35 @@ fn a_packet_bears_the_addresses_of_where_it_is() {
                 reply: q().between(endpoint, node).packet.flow,
             }),
         ),
+        (
+            "translated again by that namespace's entry",
+            q().between(node, "127.0.0.1:5353").at(9).by(Connection {
+                ct: 0xd,
+                original: q().between(node, endpoint).packet.flow,
+                reply: q().between("127.0.0.1:5353", node).packet.flow,
+            }),
+        ),
     ];
     for (name, packet) in rows {
         let inputs = with(asked(), [packet.dropped(3_000, "QDISC_DROP")]);
         expect(name, inputs, &["1 A a.: dropped 2: inserted, drop q QDISC_DROP -> 10.244.1.9"]);
     }
+    // An answer that is a flow of its own, and translated as such.
+    let answer = c.answer(1, "a.").between("192.0.2.1:999", node).by(Connection {
+        ct: 0xd,
+        original: q().between(endpoint, node).packet.flow,
+        reply: q().between(node, "192.0.2.1:999").packet.flow,
+    });
+    let inputs = with(asked(), [answer.dropped(3_000, "QDISC_DROP")]);
+    expect("answer", inputs, &["1 A a.: answer dropped 2: inserted, drop a QDISC_DROP -> 10.244.1.9"]);
+    // The entry of the server's namespace is the attempt's, too.
+    let entry = Connection {
+        ct: 0xd,
+        original: q().between(node, endpoint).packet.flow,
+        reply: q().between(endpoint, node).packet.flow,
+    };
+    let inputs = with(asked(), [eviction(3_000, entry)]);
+    expect("evicted", inputs, &["1 A a.: evicted 2: inserted, thrown out -> 10.244.1.9"]);
     let strangers = [
         ("another id", c.query(2, "a.")),
         ("another question", c.query(1, "b.")),
@@ -183,6 +226,53 @@ fn an_entry_older_than_the_trace_tells_the_endpoint_by_the_way() {
         c.query(1, "a.").between("10.244.1.7:40000", NEAR).by(c.entry(0xa, NEAR)).dropped(10, "QDISC_DROP"),
     ];
     expect("endpoint", inputs, &["1 A a.: dropped 1: drop q QDISC_DROP -> 10.244.1.9"]);
+    // And corrects what was known of the flow.
+    let inputs = vec![
+        c.asks(0, 1, "a.").into(),
+        c.is_inserted(2_000, 1, "a.", c.entry(0xa, NEAR)),
+        c.asks(3_000, 2, "b.").into(),
+        c.query(2, "b.").by(c.entry(0xa, FAR)).dropped(4_000, "QDISC_DROP"),
+        // An entry that translates nothing, of the pod's own namespace, says nothing.
+        c.query(2, "b.").at(c.netns).by(c.entry(0xc, "10.96.0.10:53")).dropped(5_000, "QDISC_DROP"),
+    ];
+    let line = "2 A b.: dropped 1: drop q QDISC_DROP, drop q QDISC_DROP -> 10.244.2.9";
+    expect("new endpoint", inputs, &["1 A a.: unanswered: inserted -> 10.244.1.9", line]);
+}
+
+#[test]
+fn every_namespace_on_the_way_has_its_entry() {
+    let c = client();
+    let server_entry = Connection {
+        ct: 0xd,
+        original: c.query(1, "a.").between("10.244.1.7:40000", NEAR).packet.flow,
+        reply: c.query(1, "a.").between(NEAR, "10.244.1.7:40000").packet.flow,
+    };
+    let inputs = vec![
+        c.asks(0, 1, "a.").into(),
+        c.query(1, "a.").at(c.netns).by(c.entry(0xc, "10.96.0.10:53")).confirmed(2_000, Inserted),
+        c.is_inserted(4_000, 1, "a.", c.entry(0xa, NEAR)),
+        c.query(1, "a.").between("10.244.1.7:40000", NEAR).at(9).by(server_entry).confirmed(6_000, Inserted),
+        // Much later by an entry that translates nothing.
+        c.asks(100_000 * MS, 2, "b.").into(),
+        c.query(2, "b.").by(c.entry(0xe, "10.96.0.10:53")).confirmed(100_001 * MS, Inserted),
+    ];
+    expect(
+        "entries",
+        inputs,
+        &["1 A a.: unanswered: inserted, inserted, inserted -> 10.244.1.9", "2 A b.: unanswered: inserted"],
+    );
+}
+
+#[test]
+fn an_insertion_is_of_what_was_sent_before_it_began() {
+    let c = client();
+    let inputs = vec![
+        c.asks(0, 1, "a.").into(),
+        c.asks(3_500, 1, "a.").into(),
+        // It began at 3000.
+        c.is_inserted(4_000, 1, "a.", c.entry(0xa, NEAR)),
+    ];
+    expect("first", inputs, &["1 A a.: unanswered: inserted -> 10.244.1.9; unanswered"]);
 }
 
 #[test]

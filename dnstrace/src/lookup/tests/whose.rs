@@ -65,12 +65,14 @@ fn pods_with_the_same_address_are_told_apart_at_home_and_nowhere_else() {
             "2 A a.: unanswered",
         ],
     );
-    // Also where the other one does not wait any more.
-    let inputs = with(
-        both_ask(&sick, &well),
-        [well.gets(15, answer(1, "a.")).into(), sick.query(1, "a.").dropped(20, "QDISC_DROP")],
-    );
-    expect("one waits", inputs, &["Ambiguous: drop q QDISC_DROP", "2 A a.: answered", "1 A a.: unanswered"]);
+    // Also where the other one, which had asked before, does not wait any more.
+    let inputs = vec![
+        well.asks(0, 1, "a.").into(),
+        well.gets(5, answer(1, "a.")).into(),
+        sick.asks(10, 1, "a.").into(),
+        sick.query(1, "a.").dropped(20, "QDISC_DROP"),
+    ];
+    expect("one waits", inputs, &["Ambiguous: drop q QDISC_DROP", "1 A a.: answered", "2 A a.: unanswered"]);
     // Where the flow of the one goes says nothing of the other's.
     let inputs = vec![
         sick.asks(0, 1, "a.").into(),

@@ -1,5 +1,7 @@
 //! From an event to what is said of it: decode, identify, correlate. The same for every source.
 
+mod others;
+
 use crate::{
     dns,
     event::{Event, KernelTime, Packet, Refused, SendFailure, SocketMessage},
@@ -7,22 +9,27 @@ use crate::{
     lookup::{Limits, Observation, Output, Sight, Totals, Tracker},
 };
 
+use self::others::{Flows, Others};
+
 /// The rooms in a row.
 pub struct Pipeline {
     identifier: Identifier,
     /// Only pods of this namespace are wanted.
     namespace: Option<String>,
+    /// Whose messages are seen for want of a better filter.
+    others: Others,
     tracker: Tracker,
 }
 
 impl Pipeline {
     pub fn new(identifier: Identifier, namespace: Option<String>, limits: Limits, sight: Sight) -> Self {
-        Self { identifier, namespace, tracker: Tracker::new(limits, sight) }
+        Self { identifier, namespace, others: Others::default(), tracker: Tracker::new(limits, sight) }
     }
 
     /// Takes in an event. Returns what it brought to an end.
     pub fn event(&mut self, event: Event) -> Vec<Output> {
         let mut out = Vec::new();
+        let flows = Flows::of(&event);
         match event {
             Event::Cgroup(made) => self.identifier.note_cgroup(&made),
             Event::Message(seen) => {
@@ -47,6 +54,9 @@ impl Pipeline {
             Event::SendFailure(failure) => self.send_failure(failure, &mut out),
             Event::Loss(loss) => self.tracker.loss(loss, &mut out),
         }
+        if let Some(flows) = flows {
+            self.others.withhold(&flows, &mut out);
+        }
         out
     }
 
@@ -68,6 +78,7 @@ impl Pipeline {
     fn observe(&mut self, seen: SocketMessage) -> Option<Observation> {
         let owner = self.identifier.owner(seen.task.cgroup, seen.task.pid, seen.time.0);
         if !self.is_wanted(&owner) {
+            self.others.note(&seen);
             return None;
         }
         let decoded = dns::decode(&seen.payload, seen.length);

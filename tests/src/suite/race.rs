@@ -152,15 +152,17 @@ struct Seen {
     merged: u64,
     reply_only: u64,
     insert_failed: u64,
+    /// Answers that came when the client had given up.
+    too_late: u64,
 }
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { attempts, answered, inserted, merged, reply_only, insert_failed } = self;
+        let Self { attempts, answered, inserted, merged, reply_only, insert_failed, too_late } = self;
         write!(
             f,
             "{attempts} attempts, {answered} answered, {inserted} inserted, {merged} merged, {reply_only} reply-only, \
-             {insert_failed} failed insertions"
+             {insert_failed} failed insertions, {too_late} answers too late"
         )
     }
 }
@@ -173,7 +175,7 @@ impl Seen {
             let value: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
             match value["kind"].as_str() {
                 Some("query") => seen.query(&value, pid).with_context(|| line.to_owned())?,
-                Some("summary") => {}
+                Some("summary") => seen.summary(&value).with_context(|| line.to_owned())?,
                 _ => bail!("a line that belongs to no query: {line}"),
             }
         }
@@ -184,13 +186,31 @@ impl Seen {
         ensure!(query["role"] == "client" && query["pid"] == pid, "not the client's");
         for attempt in query["attempts"].as_array().context("no attempts")? {
             self.attempts += 1;
-            self.answered += u64::from(attempt["answer"].is_object());
+            match attempt["fate"].as_str() {
+                Some("answered") => self.answered += 1,
+                Some("answer_dropped") => self.too_late += 1,
+                Some("lost_at_conntrack") => {}
+                fate => bail!("{fate:?} is no fate of this race"),
+            }
             let steps = attempt["steps"].as_array().context("no steps")?;
             let mut insertions = steps.iter().filter(|step| step["kind"] == "conntrack");
             if let Some(insertion) = insertions.next() {
                 self.insertion(query, attempt, insertion)?;
             }
             ensure!(insertions.next().is_none(), "two insertions of one packet");
+        }
+        Ok(())
+    }
+
+    /// It counts what the lines before it say.
+    fn summary(&self, summary: &Value) -> Result<()> {
+        let counts = [
+            ("answered", self.answered),
+            ("lost_at_conntrack", self.insert_failed),
+            ("answer_dropped", self.too_late),
+        ];
+        for (fate, count) in counts {
+            ensure!(summary["fates"][fate].as_u64().unwrap_or(0) == count, "{count} attempts were {fate}");
         }
         Ok(())
     }
@@ -228,6 +248,8 @@ impl Seen {
     fn agrees(&self, client: &RaceTally, kernel: ConntrackStats) -> Result<()> {
         ensure!(self.attempts == client.sent, "{} attempts seen of {}", self.attempts, client.sent);
         ensure!(self.answered == client.received, "{} answers seen of {}", self.answered, client.received);
+        let told = self.answered + self.too_late + self.insert_failed;
+        ensure!(told == client.sent, "the fate of {told} told of {}", client.sent);
         let resolved = self.merged + self.reply_only;
         ensure!(resolved == kernel.clash_resolve, "{resolved} clashes seen of {}", kernel.clash_resolve);
         let failed = self.insert_failed;
@@ -242,6 +264,7 @@ impl Seen {
         self.merged += other.merged;
         self.reply_only += other.reply_only;
         self.insert_failed += other.insert_failed;
+        self.too_late += other.too_late;
     }
 
     /// A soak without a race would agree with anything.

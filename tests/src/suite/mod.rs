@@ -2,6 +2,7 @@
 
 mod ends;
 mod fates;
+mod losses;
 mod messages;
 mod owners;
 pub mod race;
@@ -40,7 +41,9 @@ pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
     let started = Instant::now();
     let bench = Bench { lab: Lab::start(args.node.start()?)?, clients: Clients::new()? };
     println!("{:>7.2} s  the lab is built", started.elapsed().as_secs_f64());
-    let tests = [messages::TESTS, owners::TESTS, refusals::TESTS, ends::TESTS, &fates::tests()].concat();
+    let tests =
+        [messages::TESTS, owners::TESTS, refusals::TESTS, ends::TESTS, losses::TESTS, &fates::tests()]
+            .concat();
     let (mut passed, mut failed) = (0, 0);
     for (name, test) in tests.iter().filter(|(name, _)| name.contains(&args.only)) {
         let started = Instant::now();

@@ -69,8 +69,13 @@ impl Tracer {
     pub fn end(mut self, signal: Signal) -> Result<Said> {
         // What was just sent is on its way: the reader holds events back for 50 ms to put them in order.
         thread::sleep(Duration::from_millis(300));
-        kill(nix::unistd::Pid::from_raw(self.child.id().cast_signed()), signal)?;
+        self.signal(signal)?;
         self.said()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(nix::unistd::Pid::from_raw(self.child.id().cast_signed()), signal)?)
     }
 
     /// Waits for its own end.

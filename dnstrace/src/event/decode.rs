@@ -209,6 +209,8 @@ fn packet(raw: &wire::Packet, rest: &[u8], record: &[u8]) -> Result<Packet, Wire
         tracking: match (raw.connection.ct, raw.ctinfo) {
             (0, UNTRACKED) => Tracking::Untracked,
             (0, _) => Tracking::None,
+            // A template (`nf_ct_tmpl_alloc`: a rule of iptables' CT target has seen the packet) has empty tuples.
+            _ if raw.connection.original.protocol == 0 => Tracking::None,
             _ => Tracking::Connection(connection(&raw.connection)?),
         },
         payload: captured(rest, raw.captured, record)?,

@@ -103,6 +103,39 @@ fn a_cgroup_keeps_its_path() {
 }
 
 #[test]
+fn a_template_is_no_entry() {
+    let flow = |protocol| wire::Flow {
+        saddr: [0; 16],
+        daddr: [0; 16],
+        sport: 0,
+        dport: 0,
+        protocol,
+        reserved: [0; 3],
+    };
+    let tracking = |ct, protocol| {
+        let connection = wire::Connection { ct, original: flow(protocol), reply: flow(protocol) };
+        let raw = wire::IcmpEvent {
+            header: EventHeader { time_ns: 9, kind: kind::ICMP, hook: 0, cpu: 0 },
+            packet: wire::Packet { flow: flow(17), connection, netns: 1, ctinfo: 2, length: 0, captured: 0 },
+            direction: wire::SENT,
+            icmp_type: 3,
+            icmp_code: 3,
+            version: 4,
+            reserved: 0,
+        };
+        let mut events = Vec::new();
+        decode(raw.as_bytes(), &mut TestNames, &mut events).unwrap();
+        match events.pop() {
+            Some(Event::Icmp(icmp)) => icmp.packet.tracking,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(tracking(0, 0), Tracking::None);
+    assert_eq!(tracking(7, 0), Tracking::None);
+    assert_eq!(tracking(7, 17).connection().map(|entry| entry.ct), Some(7));
+}
+
+#[test]
 fn what_is_not_ours_is_refused_by_name() {
     let mut record = message_record(4, b"abcd", 0, 0);
     record.truncate(record.len() - 1);

@@ -42,7 +42,7 @@ impl Tracker {
             self.made(&confirm, &entry, maker);
         }
         let has_failed = matches!(verdict.step.result, Insertion::Failed { .. });
-        if let (Some(place), Some(ct)) = (attempt, verdict.awaited) {
+        if let (Some(place), Some(ct)) = (attempt, verdict.winner) {
             let (original, reply) = (entry.original, entry.reply);
             self.entries.await_maker(ct, Loser { place, time: confirm.time, original, reply });
         }
@@ -76,7 +76,7 @@ impl Tracker {
         }
     }
 
-    /// Completes the step of one that lost, whose insertion returned before the winner's did.
+    /// Completes or corrects the step of one that lost, whose insertion returned before the winner's did.
     fn tell_loser(&mut self, loser: Loser, entry: &Connection, made: &Made) {
         let Some(own) = self.maker(loser.place) else { return };
         let query = made.maker.as_winner(Some(&own), true);

@@ -33,7 +33,7 @@ pub(super) struct Entries {
     clashes_forgotten: Option<KernelTime>,
     /// Who made an entry, by its address. The kernel uses addresses again: a tuple must agree, too.
     made: Recent<u64, Made>,
-    /// Losers whose winner's insertion has not returned yet, by the winner's address: two CPUs.
+    /// Losers whose winner's insertion may not have returned yet, by the winner's address: two CPUs.
     losers: Recent<u64, Vec<Loser>>,
     /// Entries that could not be inserted, whose packets are about to be freed.
     failed: Recent<u64, Failed>,
@@ -59,7 +59,7 @@ pub(super) struct Maker {
     pub socket: u64,
 }
 
-/// An attempt that lost a clash against an entry whose maker is not known yet.
+/// An attempt that lost a clash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Loser {
     pub place: Place,
@@ -91,8 +91,9 @@ pub(super) struct Verdict {
     pub step: Conntrack,
     /// The entry that the packet goes on with, or would have gone on with.
     pub entry: Option<Connection>,
-    /// The address of the winner, whose maker is not known yet.
-    pub awaited: Option<u64>,
+    /// The address of the winner. Its own insertion may not have returned yet, and the maker that is remembered be that
+    /// of an earlier entry at this address.
+    pub winner: Option<u64>,
 }
 
 impl Entries {
@@ -153,12 +154,11 @@ impl Entries {
                 (Insertion::Failed { why }, Some(entry), winner.map(|winner| winner.ct))
             }
         };
-        let is_known = result.winner().is_some_and(|winner| winner.query.is_some());
         self.note_way(confirm, &entry, &result, loser.map(|loser| loser.netns));
         Verdict {
             step: Conntrack { original: entry.original, reply: entry.reply, result },
             entry: goes_on,
-            awaited: winner.filter(|_| !is_known),
+            winner,
         }
     }
 
@@ -228,7 +228,7 @@ impl Entries {
         losers
     }
 
-    /// Remembers an attempt that lost against the entry at this address, whose maker is not known yet.
+    /// Remembers an attempt that lost against the entry at this address.
     pub fn await_maker(&mut self, ct: u64, loser: Loser) {
         let mut losers = self.losers.take(&ct).unwrap_or_default();
         if losers.len() < LOSERS {

@@ -103,7 +103,7 @@ impl Insertion {
         }
     }
 
-    /// Adds what was not known of the winner: for which query its entry was made.
+    /// Says for which query the winner's entry was made.
     pub(super) fn complete(&mut self, entry: &Connection, query: WinnerQuery) {
         match self {
             Self::Merged { winner } | Self::ReplyOnly { winner } => match winner {

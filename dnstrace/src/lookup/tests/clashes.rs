@@ -185,6 +185,32 @@ fn the_winners_insertion_may_return_after_the_losers() {
 }
 
 #[test]
+fn the_winner_is_not_who_made_an_earlier_entry_at_its_address() {
+    let c = client();
+    let at = 1_000 * MS;
+    let inputs = vec![
+        c.asks(0, 9, "z.").into(),
+        c.is_inserted(2_000, 9, "z.", c.entry(0xa, NEAR)),
+        c.gets(MS, answer(9, "z.")).into(),
+        // That entry has gone; one of the same flow is made there.
+        c.asks(at, 1, "a.").into(),
+        observed_of_type(c.asks(at + 100, 2, "a."), AAAA).into(),
+        clash(at + 1_000, 0xb, c.entry(0xa, NEAR)),
+        aaaa(&c).by(c.entry(0xb, FAR)).confirmed(at + 1_600, Failed),
+        c.is_inserted(at + 1_900, 1, "a.", c.entry(0xa, NEAR)),
+    ];
+    expect(
+        "earlier",
+        inputs,
+        &[
+            "1 A z.: answered: inserted -> 10.244.1.9",
+            "2 A a.: unanswered: inserted -> 10.244.1.9",
+            "3 AAAA a.: lost 1: failed by 2 A same -> 10.244.2.9",
+        ],
+    );
+}
+
+#[test]
 fn an_address_used_again_is_no_winner() {
     let c = client();
     let other =

@@ -35,8 +35,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "query.h"
+
 #define MESSAGE_SIZE 512
-#define HEADER_SIZE 12
 #define NAME_SIZE 256
 #define QUESTIONS_MAX 256
 #define TRIES_MAX 8
@@ -79,28 +80,6 @@ static int64_t now_ms(void)
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void write_query(struct question *question)
-{
-	/* Id; recursion desired; one question. */
-	uint8_t header[HEADER_SIZE] = { (uint8_t)(question->id >> 8), (uint8_t)question->id, 1, 0, 0, 1 };
-	uint8_t tail[] = { 0, (uint8_t)(question->type >> 8), (uint8_t)question->type, 0, 1 };
-	const char *name = question->name;
-	uint8_t *at = question->bytes;
-
-	memcpy(at, header, sizeof(header));
-	at += sizeof(header);
-	while (*name) {
-		size_t length = strcspn(name, ".");
-
-		*at++ = (uint8_t)length;
-		memcpy(at, name, length);
-		at += length;
-		name += length + (name[length] == '.');
-	}
-	memcpy(at, tail, sizeof(tail));
-	question->length = (size_t)(at - question->bytes) + sizeof(tail);
-}
-
 /* Reads NAME/TYPE@SERVER into as many questions as there are copies. Returns 0, or -1 if it is none. */
 static int add_questions(const char *text)
 {
@@ -124,7 +103,7 @@ static int add_questions(const char *text)
 		question->server.sin_port = htons(options.port);
 		if (inet_pton(AF_INET, server, &question->server.sin_addr) != 1)
 			return -1;
-		write_query(question);
+		question->length = encode_query(question->bytes, question->id, question->name, question->type);
 		question_count++;
 	}
 	return 0;

@@ -35,13 +35,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "query.h"
+
 #define SOCKETS_MAX 256
 #define AT_ONCE_MAX 128
 #define QUERY_SIZE 256
 #define ANSWER_SIZE 1024
-#define HEADER_SIZE 12
-#define TYPE_A 1
-#define TYPE_AAAA 28
 /* A thread that waits longer than this lets others have the CPU: the one it waits for may need it. */
 #define SPINS 2000
 
@@ -82,26 +81,11 @@ static void die(const char *what)
 static void write_query(struct query *query, unsigned long name, unsigned long place)
 {
 	uint16_t type = place % 2 ? TYPE_AAAA : TYPE_A;
-	/* Id; recursion desired; one question. */
-	uint8_t header[HEADER_SIZE] = { (uint8_t)(name >> 1), (uint8_t)place, 1, 0, 0, 1 };
-	uint8_t tail[] = { 0, (uint8_t)(type >> 8), (uint8_t)type, 0, 1 };
-	uint8_t *at = query->bytes;
+	uint16_t id = (uint16_t)((name >> 1 & 0xff) << 8 | (place & 0xff));
 	char text[QUERY_SIZE / 2];
-	const char *rest = text;
 
 	snprintf(text, sizeof(text), "race-%lu.%s.test.cluster.local", name, options.tag);
-	memcpy(at, header, sizeof(header));
-	at += sizeof(header);
-	while (*rest) {
-		size_t length = strcspn(rest, ".");
-
-		*at++ = (uint8_t)length;
-		memcpy(at, rest, length);
-		at += length;
-		rest += length + (rest[length] == '.');
-	}
-	memcpy(at, tail, sizeof(tail));
-	query->length = (size_t)(at - query->bytes) + sizeof(tail);
+	query->length = encode_query(query->bytes, id, text, type);
 	query->waited_for = false;
 }
 

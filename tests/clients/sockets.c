@@ -30,11 +30,9 @@
 #include <unistd.h>
 
 #include "io_uring.h"
+#include "query.h"
 
 #define MESSAGE_SIZE 4096
-#define HEADER_SIZE 12
-#define TYPE_A 1
-#define TYPE_AAAA 28
 /* How many messages one sendmmsg or recvmmsg moves. */
 #define BATCH 4
 #define WINDOW_MAX 1024
@@ -76,23 +74,8 @@ struct endpoint {
 static uint16_t write_query(struct message *query, const char *name, uint16_t type)
 {
 	uint16_t id = options.next_id++;
-	/* Id; recursion desired; one question. */
-	uint8_t header[HEADER_SIZE] = { (uint8_t)(id >> 8), (uint8_t)id, 1, 0, 0, 1 };
-	uint8_t tail[] = { 0, (uint8_t)(type >> 8), (uint8_t)type, 0, 1 };
-	uint8_t *at = query->bytes;
 
-	memcpy(at, header, sizeof(header));
-	at += sizeof(header);
-	while (*name) {
-		size_t length = strcspn(name, ".");
-
-		*at++ = (uint8_t)length;
-		memcpy(at, name, length);
-		at += length;
-		name += length + (name[length] == '.');
-	}
-	memcpy(at, tail, sizeof(tail));
-	query->length = (size_t)(at - query->bytes) + sizeof(tail);
+	query->length = encode_query(query->bytes, id, name, type);
 	return id;
 }
 

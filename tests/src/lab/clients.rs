@@ -24,6 +24,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("ask.c", include_str!("../../clients/ask.c")),
     ("race.c", include_str!("../../clients/race.c")),
     ("pause.c", include_str!("../../clients/pause.c")),
+    ("query.h", include_str!("../../clients/query.h")),
     ("io_uring.h", include_str!("../../clients/io_uring.h")),
 ];
 

@@ -49,8 +49,8 @@ static struct {
 	struct sockaddr_in server, direct;
 	unsigned long seconds, sockets, at_once;
 	int timeout_ms;
-} options = { .tag = "x", .server = { .sin_family = AF_INET }, .direct = { .sin_family = AF_INET }, .seconds = 5, .sockets = 32, .at_once = 2,
-	      .timeout_ms = 500 };
+} options = { .tag = "x", .server = { .sin_family = AF_INET }, .direct = { .sin_family = AF_INET }, .seconds = 5,
+	      .sockets = 32, .at_once = 2, .timeout_ms = 500 };
 
 struct query {
 	uint8_t bytes[QUERY_SIZE];
@@ -239,14 +239,14 @@ static void parse_options(int argc, char **argv)
 		{ "at-once", required_argument, NULL, 'o' }, { "timeout-ms", required_argument, NULL, 'T' },
 		{ "direct", required_argument, NULL, 'e' },  { 0 },
 	};
-	bool has_server = false;
+	bool has_server = false, has_direct = false;
 	int option;
 
 	options.server.sin_port = htons(53);
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (option) {
 		case 's': has_server = inet_pton(AF_INET, optarg, &options.server.sin_addr) == 1; break;
-		case 'e': options.direct.sin_port = inet_pton(AF_INET, optarg, &options.direct.sin_addr) == 1 ? htons(53) : 0; break;
+		case 'e': has_direct = inet_pton(AF_INET, optarg, &options.direct.sin_addr) == 1; break;
 		case 't': options.tag = optarg; break;
 		case 'd': options.seconds = strtoul(optarg, NULL, 10); break;
 		case 'n': options.sockets = strtoul(optarg, NULL, 10); break;
@@ -255,6 +255,7 @@ static void parse_options(int argc, char **argv)
 		default: exit(2);
 		}
 	}
+	options.direct.sin_port = has_direct ? htons(53) : 0;
 	if (!has_server || strlen(options.tag) > 63 || options.sockets < 1 || options.sockets > SOCKETS_MAX ||
 	    options.at_once < 1 || options.at_once > AT_ONCE_MAX) {
 		fprintf(stderr, "race: --server is needed, --sockets of 1 to %d, --at-once of 1 to %d\n", SOCKETS_MAX,

@@ -28,9 +28,9 @@ const TEST_KERNELS: [Kernel; 2] = [Kernel::V6_1, Kernel::V6_12];
 /// Nodes with cgroup v1 differ in whose message it is, and in nothing else: the tests of pods run on one, too.
 const CGROUP_V1: (Kernel, &str) = (Kernel::V6_1, "pods ");
 /// The race at conntrack, briefly; `cargo xtask race` runs it for as long as one likes.
-const RACE: (Kernel, Duration) = (Kernel::V6_1, Duration::from_secs(16));
+const RACE: (Kernel, Duration) = (Kernel::V6_1, Duration::from_secs(20));
 /// What a race may take beside the racing: the lab, attaching, reading.
-const RACE_REST: Duration = Duration::from_secs(300);
+const RACE_REST: Duration = Duration::from_secs(600);
 const MACHINE: (u8, &str) = (2, "4G");
 const DEMO_TIMEOUT: Duration = Duration::from_secs(600);
 

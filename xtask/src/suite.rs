@@ -231,3 +231,31 @@ impl Write for Tee {
         io::stdout().flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown_runs(kernels: &[Kernel], only: Option<&str>) -> Vec<(String, EmulationThreads)> {
+        let args = TestArgs {
+            kernels: kernels.to_vec(),
+            only: only.map(str::to_owned),
+            timeout: Duration::from_secs(1),
+        };
+        runs(&args).iter().map(|run| (run.to_string(), run.threads())).collect()
+    }
+
+    #[test]
+    fn every_test_runs_unless_some_are_picked() {
+        let suite = |name: &str| (format!("end-to-end suite, {name}"), EmulationThreads::Single);
+        let all = [
+            suite("cgroup v2, on 6.1"),
+            suite("cgroup v2, on 6.12"),
+            suite("cgroup v1, on 6.1"),
+            ("race at conntrack, on 6.1".to_owned(), EmulationThreads::Multi),
+        ];
+        assert_eq!(shown_runs(&[], None), all);
+        assert_eq!(shown_runs(&[Kernel::V6_12], None), [suite("cgroup v2, on 6.12")]);
+        assert_eq!(shown_runs(&[], Some("drops")), all[..2]);
+    }
+}

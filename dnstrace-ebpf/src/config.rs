@@ -230,10 +230,14 @@ pub enum Hook {
     Udp4Err = 14,
     /// `__udp6_lib_err`
     Udp6Err = 15,
+    /// `__udp4_lib_rcv`
+    Udp4Receive = 16,
+    /// `__udp6_lib_rcv`
+    Udp6Receive = 17,
 }
 
 /// Number of [`Hook`]s.
-pub const HOOKS: u32 = 16;
+pub const HOOKS: u32 = 18;
 
 /// What one hook did: the value of the per-CPU map `COUNTERS`.
 #[repr(C)]

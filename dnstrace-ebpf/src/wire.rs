@@ -173,9 +173,12 @@ pub mod confirm {
     pub const FAILED: u8 = 3;
     /// The return did not fit the entry: not known.
     pub const UNKNOWN: u8 = 4;
+    /// Nothing was to be inserted: a rule says not to track the packet (NOTRACK). Seen where it reached its socket.
+    pub const UNTRACKED: u8 = 5;
 }
 
-/// `__nf_conntrack_confirm` returned for the first packet of a flow. Payload follows.
+/// `__nf_conntrack_confirm` returned for the first packet of a flow, or a packet arrived that is not tracked. Payload
+/// follows.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ConfirmEvent {

@@ -197,6 +197,24 @@ pub const TABLE: [Row; HOOKS as usize] = [
         mandatory: false,
         lost_without: "ICMPv6 errors that come back for a query",
     },
+    Row {
+        hook: Hook::Udp4Receive,
+        program: "udp4_receive",
+        kind: Kind::Kprobe,
+        targets: &["__udp4_lib_rcv", "udp_rcv"],
+        needs: Needs::Conntrack,
+        mandatory: false,
+        lost_without: "that a query was not tracked (NOTRACK)",
+    },
+    Row {
+        hook: Hook::Udp6Receive,
+        program: "udp6_receive",
+        kind: Kind::Kprobe,
+        targets: &["__udp6_lib_rcv", "udpv6_rcv"],
+        needs: Needs::Conntrack,
+        mandatory: false,
+        lost_without: "that a query over IPv6 was not tracked (NOTRACK)",
+    },
 ];
 
 #[cfg(test)]

@@ -140,6 +140,7 @@ fn decode_confirm(record: &[u8]) -> Result<Confirm, WireError> {
             wire::confirm::REPLY_ONLY => ConfirmResult::ReplyOnly,
             wire::confirm::FAILED => ConfirmResult::Failed,
             wire::confirm::UNKNOWN => ConfirmResult::Unknown,
+            wire::confirm::UNTRACKED => ConfirmResult::Untracked,
             other => return Err(WireError::Confirm(other)),
         },
     })

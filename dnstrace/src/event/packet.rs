@@ -83,6 +83,8 @@ pub enum ConfirmResult {
     Failed,
     /// It could not be told.
     Unknown,
+    /// Nothing was to be inserted: the packet is not tracked, by a rule (NOTRACK). Told where it reached its socket.
+    Untracked,
 }
 
 /// An entry that was to be inserted met another one (`nf_ct_resolve_clash`); a [`Confirm`] of it follows.

@@ -2,11 +2,11 @@
 
 use crate::{
     dns::Decoded,
-    event::{Clash, Confirm, Connection},
+    event::{Clash, Confirm, ConfirmResult, Connection},
 };
 
 use super::{
-    Insertion, Output, Step, Tracker, What,
+    Conntrack, Insertion, Leg, Output, Step, Tracker, What,
     befall::stray,
     entries::{Loser, Made, Maker},
     find::{Found, Sought},
@@ -23,7 +23,9 @@ impl Tracker {
     /// A packet's entry was to be inserted. `decoded` is its excerpt.
     pub fn confirm(&mut self, confirm: Confirm, decoded: Decoded, out: &mut Vec<Output>) {
         self.advance(confirm.time, out);
-        let Some(entry) = confirm.packet.tracking.connection().copied() else { return };
+        let Some(entry) = confirm.packet.tracking.connection().copied() else {
+            return self.untracked(&confirm, &decoded);
+        };
         if decoded.message.as_ref().is_some_and(|message| message.response) {
             // An answer whose own entry has gone: a flow of its own to connection tracking. It says nothing of the
             // query's entry, and should the answer be dropped for it, that drop tells.
@@ -58,6 +60,21 @@ impl Tracker {
             // That the packets of others are inserted is nothing to tell.
             None if has_failed => stray(step, confirm.packet.flow, decoded, found, out),
             None => {}
+        }
+    }
+
+    /// A packet that a rule keeps out of connection tracking.
+    fn untracked(&mut self, confirm: &Confirm, decoded: &Decoded) {
+        if confirm.result != ConfirmResult::Untracked {
+            return;
+        }
+        let sought = Sought::of(confirm.time, &confirm.packet, decoded.message.as_ref());
+        // That the packets of others are not tracked is nothing to tell.
+        if let (Leg::Query, Found::Attempt(place)) = sought.client(&self.table) {
+            let flow = confirm.packet.flow;
+            let entry = Conntrack { original: flow, reply: flow.reversed(), result: Insertion::Untracked };
+            let step = Step { time: confirm.time, netns: confirm.packet.netns, what: What::Conntrack(entry) };
+            self.table.add_step(place, step);
         }
     }
 

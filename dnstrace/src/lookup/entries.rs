@@ -130,6 +130,8 @@ impl Entries {
         let (result, goes_on, winner) = match confirm.result {
             ConfirmResult::Inserted => (Insertion::Inserted, Some(entry), None),
             ConfirmResult::Unknown => (Insertion::Unknown, Some(entry), None),
+            // Never with an entry.
+            ConfirmResult::Untracked => (Insertion::Untracked, None, None),
             ConfirmResult::Merged { ct } => {
                 let winner = match seen {
                     Some(clash) if clash.winner.ct == ct => Some(clash.winner),

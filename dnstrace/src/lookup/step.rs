@@ -91,6 +91,9 @@ pub enum Insertion {
     },
     /// It could not be told.
     Unknown,
+    /// Nothing was to be inserted: a rule says not to track the query (NOTRACK). `original` and `reply` are its own
+    /// addresses, there and back.
+    Untracked,
 }
 
 impl Insertion {
@@ -99,7 +102,7 @@ impl Insertion {
         match self {
             Self::Merged { winner } | Self::ReplyOnly { winner } => winner.as_ref(),
             Self::Failed { why: InsertFailure::Clash(winner) } => Some(winner),
-            Self::Failed { .. } | Self::Inserted | Self::Unknown => None,
+            Self::Failed { .. } | Self::Inserted | Self::Unknown | Self::Untracked => None,
         }
     }
 
@@ -114,7 +117,7 @@ impl Insertion {
                 }
             },
             Self::Failed { why: InsertFailure::Clash(winner) } => winner.query = Some(query),
-            Self::Failed { .. } | Self::Inserted | Self::Unknown => {}
+            Self::Failed { .. } | Self::Inserted | Self::Unknown | Self::Untracked => {}
         }
     }
 }

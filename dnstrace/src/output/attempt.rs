@@ -18,13 +18,14 @@ pub(super) fn is_sick(query: &Query) -> bool {
         || query.attempts.iter().any(is_eventful)
 }
 
-/// Whether something befell it beside a plain entry into conntrack.
+/// Whether something befell it beside a plain entry into conntrack, or none by the rules.
 fn is_eventful(attempt: &Attempt) -> bool {
     attempt.steps_left_out > 0 || attempt.steps.iter().any(|step| !is_plain(step))
 }
 
 fn is_plain(step: &Step) -> bool {
-    matches!(&step.what, What::Conntrack(entry) if entry.result == Insertion::Inserted)
+    let is_usual = |result: &Insertion| matches!(result, Insertion::Inserted | Insertion::Untracked);
+    matches!(&step.what, What::Conntrack(entry) if is_usual(&entry.result))
 }
 
 /// The lines below a sick query's own, each with its newline. `node` is the inode number of the node's own network

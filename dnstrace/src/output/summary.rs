@@ -78,7 +78,7 @@ impl ConntrackCounts {
                 Insertion::Merged { .. } => self.clashes_merged += 1,
                 Insertion::ReplyOnly { .. } => self.clashes_reply_only += 1,
                 Insertion::Failed { .. } => self.failed_insertions += 1,
-                Insertion::Inserted | Insertion::Unknown => {}
+                Insertion::Inserted | Insertion::Unknown | Insertion::Untracked => {}
             },
             What::Dropped(dropped) => self.table_full += u64::from(dropped.table_full.is_some()),
             What::Evicted => self.evictions += 1,

@@ -71,6 +71,7 @@ fn step_words(step: &Step) -> String {
             Insertion::Failed { why: InsertFailure::NoClash } => "failed by no clash".to_owned(),
             Insertion::Failed { why: InsertFailure::Unknown } => "failed".to_owned(),
             Insertion::Unknown => "not known".to_owned(),
+            Insertion::Untracked => "untracked".to_owned(),
         },
         What::Dropped(dropped) => {
             let place = &dropped.place;

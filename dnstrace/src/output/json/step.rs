@@ -40,7 +40,7 @@ enum WhatFields<'a> {
 
 #[derive(Serialize)]
 struct ConntrackFields<'a> {
-    /// `inserted`, `clash_merged`, `clash_reply_only`, `insert_failed`, `unknown`
+    /// `inserted`, `clash_merged`, `clash_reply_only`, `insert_failed`, `untracked`, `unknown`
     outcome: &'static str,
     original: Ends,
     reply: Ends,
@@ -138,6 +138,7 @@ impl<'a> ConntrackFields<'a> {
                 InsertFailure::Unknown => ("insert_failed", None, Some("unknown")),
             },
             Insertion::Unknown => ("unknown", None, None),
+            Insertion::Untracked => ("untracked", None, None),
         };
         Self {
             outcome,

@@ -95,6 +95,7 @@ fn conntrack(entry: &Conntrack, scene: &Scene) -> String {
         Insertion::Failed { why: InsertFailure::Unknown } => {
             format!("{NOT_INSERTED}: whether by a clash was not seen")
         }
+        Insertion::Untracked => "not tracked by conntrack: a rule says so (NOTRACK)".to_owned(),
         Insertion::Unknown => "was to enter conntrack: what came of it was not seen".to_owned(),
     }
 }

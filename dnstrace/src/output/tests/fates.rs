@@ -167,6 +167,7 @@ fn any_insertion() -> BoxedStrategy<Insertion> {
     prop_oneof![
         Just(Insertion::Inserted),
         Just(Insertion::Unknown),
+        Just(Insertion::Untracked),
         prop::option::of(any_winner()).prop_map(|winner| Insertion::Merged { winner }),
         prop::option::of(any_winner()).prop_map(|winner| Insertion::ReplyOnly { winner }),
         any_winner().prop_map(|winner| Insertion::Failed { why: InsertFailure::Clash(winner) }),

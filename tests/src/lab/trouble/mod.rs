@@ -19,6 +19,7 @@ pub mod conntrack;
 pub mod drops;
 pub mod sockets;
 pub mod table;
+pub mod untracked;
 
 /// Below it are the names of all questions in trouble.
 pub const DOMAIN: &str = "fate.test.cluster.local";

@@ -15,8 +15,9 @@ pub(super) fn status(message: &Message) -> String {
     if message.is_nodata() { "NODATA".to_owned() } else { rcode(message.rcode).into_owned() }
 }
 
-/// A wait in the socket's buffer that is worth a word, in nanoseconds.
-const LONG_WAIT: u64 = 1_000_000;
+/// A wait in the socket's buffer that is worth a word, in nanoseconds: a program that has other things to do for some
+/// milliseconds is none of the troubles of DNS.
+const LONG_WAIT: u64 = 10_000_000;
 
 /// How long the answer waited in the socket's buffer for its program, if that is worth a word: nanoseconds.
 pub(super) fn long_wait(answer: &Answer) -> Option<u64> {

@@ -103,7 +103,18 @@ fn fate(attempt: &Attempt, scene: &Scene) -> String {
                 None => answered,
             }
         }
-        Fate::AnsweredLate { after, .. } => format!("answered too late, after {}", units::duration(*after)),
+        Fate::AnsweredLate { after, step } => {
+            let was_there = matches!(
+                attempt.steps.get(*step).map(|step| &step.what),
+                Some(What::Dropped(dropped)) if dropped.arrived.is_some()
+            );
+            let after = units::duration(*after);
+            if was_there {
+                format!("answered after {after}, but never read")
+            } else {
+                format!("answered too late, after {after}")
+            }
+        }
         Fate::SendFailed { step } => match attempt.steps.get(*step).map(|step| &step.what) {
             Some(What::SendFailed { errno }) => match attempt.conversation.role {
                 Role::Client => step::errno_words(*errno, scene),
@@ -141,7 +152,7 @@ pub(super) fn ending(query: &Query) -> &'static str {
             Fate::Dropped { .. } => "no answer: dropped",
             Fate::Rejected { .. } => "no answer: rejected",
             Fate::AnswerDropped { .. } => "no answer: dropped on its way back",
-            Fate::AnsweredLate { .. } => "no answer in time",
+            Fate::AnsweredLate { .. } => "no answer read in time",
             Fate::Evicted { .. } => "no answer: conntrack entry thrown out",
             Fate::Unknown { .. } => "no answer seen, but events were lost",
             Fate::Open | Fate::Answered(_) | Fate::Unanswered { .. } | Fate::NotAwaited => "no answer",

@@ -253,6 +253,9 @@ pub struct Counters {
     pub filtered: u64,
 }
 
+/// Network namespaces that [`Totals`] are kept of at the most.
+pub const MAX_TOTALS: u32 = 4096;
+
 /// What happened in one network namespace, whatever the port: the value of the per-CPU map `TOTALS`, to be compared
 /// with the kernel's own counters.
 #[repr(C)]

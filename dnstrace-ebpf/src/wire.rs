@@ -189,12 +189,10 @@ pub struct ConfirmEvent {
     pub began_ns: u64,
     /// The packet's connection afterwards.
     pub ct_after: u64,
-    /// `nf_conn.status` of the connection afterwards.
-    pub status: u32,
     /// See [`confirm`].
     pub result: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 7],
 }
 
 /// `nf_ct_resolve_clash` was called. Nothing follows.
@@ -206,10 +204,6 @@ pub struct ClashEvent {
     pub loser: u64,
     /// The connection that stands in its way.
     pub winner: Connection,
-    /// Inode number of the network namespace.
-    pub netns: u32,
-    /// Zero.
-    pub reserved: u32,
 }
 
 /// A connection was deleted by `early_drop` to make room in the full table. Nothing follows.
@@ -233,8 +227,6 @@ pub const NO_REASON: u32 = u32::MAX;
 pub struct DropEvent {
     pub header: EventHeader,
     pub packet: Packet,
-    /// Kernel address of the socket it had been put into or belonged to; 0 if none.
-    pub sock: u64,
     /// The tracepoint's `location`: an address in the function that gave it up.
     pub location: u64,
     /// Return addresses from there outwards, 0 where there are no more.
@@ -302,8 +294,8 @@ const _: () = assert!(size_of::<CgroupEvent>() == 32);
 const _: () = assert!(size_of::<Connection>() == 8 + 40 + 40);
 const _: () = assert!(size_of::<Packet>() == 40 + 88 + 16);
 const _: () = assert!(size_of::<ConfirmEvent>() == 16 + 144 + 16 + 8);
-const _: () = assert!(size_of::<ClashEvent>() == 16 + 8 + 88 + 8);
+const _: () = assert!(size_of::<ClashEvent>() == 16 + 8 + 88);
 const _: () = assert!(size_of::<EvictionEvent>() == 16 + 88 + 8);
-const _: () = assert!(size_of::<DropEvent>() == 16 + 144 + 16 + 8 * MAX_FRAMES + 8 + 8);
+const _: () = assert!(size_of::<DropEvent>() == 16 + 144 + 8 + 8 * MAX_FRAMES + 8 + 8);
 const _: () = assert!(size_of::<IcmpEvent>() == 16 + 144 + 8);
 const _: () = assert!(size_of::<SendFailureEvent>() == 120 + 16);

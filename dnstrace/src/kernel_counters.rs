@@ -12,7 +12,7 @@ use std::{
     path::Path,
 };
 
-use dnstrace_ebpf::config::Totals;
+use dnstrace_ebpf::config::{MAX_TOTALS, Totals};
 
 use crate::losses::KernelGap;
 
@@ -38,7 +38,8 @@ struct Counted {
 #[derive(Debug, Default)]
 pub struct Comparison {
     pub gaps: Vec<KernelGap>,
-    /// Namespaces of the beginning that are gone, or whose counters can no longer be read.
+    /// Namespaces of the beginning that are gone, or whose counters can no longer be read, or of which no counts are
+    /// kept as there are too many.
     pub unchecked: u64,
 }
 
@@ -78,6 +79,10 @@ impl Baseline {
                 comparison.unchecked += 1;
                 continue;
             };
+            if own.len() >= MAX_TOTALS as usize && !own.contains_key(netns) {
+                comparison.unchecked += 1;
+                continue;
+            }
             let after = Counted { own: own.get(netns).copied().unwrap_or_default(), kernel: *kernel };
             comparison.gaps.extend(gaps(*netns, before, &after, Some(*netns) == self.host));
         }
@@ -96,7 +101,8 @@ const COUNTERS: [Counter; 4] = [
     ("failed conntrack insertions", "insert_failed", |totals| totals.insert_failed),
 ];
 /// Not in the node's own namespace: there the kernel counts the packets of its tunnels (VXLAN, WireGuard) as received
-/// datagrams as well (`udp_queue_rcv_one_skb`), which no program ever receives.
+/// datagrams as well (`udp_queue_rcv_one_skb`), which no program ever receives. (A tunnel in a namespace of its own would
+/// show as a gap there.)
 const RECEIVED: Counter =
     ("datagrams received", "Udp InDatagrams and Udp6InDatagrams", |totals| totals.udp_received);
 

@@ -5,7 +5,7 @@
 use aya_ebpf::{
     helpers::bpf_ktime_get_ns,
     macros::{kprobe, kretprobe, map},
-    maps::{HashMap, PerCpuArray},
+    maps::{LruHashMap, PerCpuArray},
     programs::{ProbeContext, RetProbeContext},
 };
 use dnstrace_ebpf::{
@@ -14,10 +14,10 @@ use dnstrace_ebpf::{
 };
 
 use super::{
-    kernel::{CONFIRMED, Conn, IPPROTO_UDP, NAT_CLASH, SkBuff, Skip, TupleHash, watched},
+    kernel::{CONFIRMED, Conn, NAT_CLASH, SkBuff, Skip, TupleHash, watched},
     packet::{describe, excerpt},
     ring::{EXCERPT, Record, count, header, output},
-    target::{packet_wanted, remember, reverse_to},
+    target::{flow_wanted, packet_wanted, remember, reverse_to},
     totals::total,
 };
 
@@ -34,13 +34,13 @@ struct Pending {
 }
 
 /// Insertions under way, by the stack pointer at the function's entry: unique as long as it has not returned, also
-/// where a softirq's insertion interrupts another on the same CPU.
+/// where a softirq's insertion interrupts another on the same CPU. What a missed return leaves behind goes first.
 #[map]
-static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(4096, 0);
+static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(4096, 0);
 
 /// The records of those that are wanted, likewise.
 #[map]
-static CONFIRMING: HashMap<u64, ConfirmEvent> = HashMap::with_max_entries(1024, 0);
+static CONFIRMING: LruHashMap<u64, ConfirmEvent> = LruHashMap::with_max_entries(1024, 0);
 
 /// One record of each kind under construction a CPU. kprobe programs do not interrupt each other on a CPU.
 #[map]
@@ -145,16 +145,11 @@ fn try_confirm(ctx: &ProbeContext) -> Result<(), Skip> {
     // SAFETY: the context of a kprobe is the registers; a helper without arguments.
     let (key, began_ns) = unsafe { ((*ctx.regs).rsp, bpf_ktime_get_ns()) };
     let netns = conn.netns()?;
-    let (protocol, sport, dport) = conn.ports()?;
-    let mut wanted = 0;
-    if protocol == IPPROTO_UDP
-        && (watched(sport) || watched(dport))
-        && describe_confirm(skb, netns, key, began_ns) == Ok(())
-    {
-        wanted = 1;
-    }
-    let pending = Pending { skb: skb.0, ct: conn.0, began_ns, netns, wanted };
-    PENDING.insert(key, pending, 0).map_err(|_| Skip::Unreadable)
+    let told = if conn.is_dns()? { describe_confirm(skb, netns, key, began_ns) } else { Err(Skip::NotOurs) };
+    let pending = Pending { skb: skb.0, ct: conn.0, began_ns, netns, wanted: u32::from(told == Ok(())) };
+    PENDING.insert(key, pending, 0).map_err(|_| Skip::Unreadable)?;
+    // What is told is counted at the return.
+    told.and(Err(Skip::NotOurs))
 }
 
 /// Fills the record of a wanted DNS packet, for the return.
@@ -189,7 +184,13 @@ fn try_confirm_return(ctx: &RetProbeContext) -> Result<(), Skip> {
     let pending = unsafe { PENDING.get(key) }.copied().ok_or(Skip::NotOurs)?;
     _ = PENDING.remove(key);
     let verdict: u64 = ctx.ret();
-    let result = judge(&pending, verdict as u32)?;
+    let result = match judge(&pending, verdict as u32) {
+        Ok(result) => result,
+        Err(why) => {
+            _ = CONFIRMING.remove(key);
+            return Err(why);
+        }
+    };
     total(pending.netns, |totals| match result.what {
         confirm::MERGED | confirm::REPLY_ONLY => totals.clashes_resolved += 1,
         confirm::FAILED => totals.insert_failed += 1,
@@ -208,7 +209,6 @@ fn try_confirm_return(ctx: &RetProbeContext) -> Result<(), Skip> {
 struct Judgement {
     what: u8,
     ct_after: u64,
-    status: u32,
 }
 
 /// Compares the packet's entry and its status after the function with before.
@@ -233,7 +233,7 @@ fn judge(pending: &Pending, verdict: u32) -> Result<Judgement, Skip> {
     } else {
         confirm::UNKNOWN
     };
-    Ok(Judgement { what, ct_after, status })
+    Ok(Judgement { what, ct_after })
 }
 
 #[inline(always)]
@@ -245,9 +245,8 @@ fn write_confirm(pending: &Pending, key: u64, result: Judgement) -> Result<(), S
     record.head = *unsafe { CONFIRMING.get(key) }.ok_or(Skip::Unreadable)?;
     record.head.header = header(kind::CONFIRM, Hook::Confirm);
     record.head.ct_after = result.ct_after;
-    record.head.status = result.status;
     record.head.result = result.what;
-    record.head.reserved = [0; 3];
+    record.head.reserved = [0; 7];
     let udp = SkBuff(pending.skb).udp_packet()?;
     let captured = excerpt(&udp, record);
     record.head.packet.captured = captured;
@@ -277,9 +276,8 @@ fn try_receive(ctx: &ProbeContext, hook: Hook) -> Result<(), Skip> {
     record.head.header = header(kind::CONFIRM, hook);
     record.head.began_ns = record.head.header.time_ns;
     record.head.ct_after = 0;
-    record.head.status = 0;
     record.head.result = confirm::UNTRACKED;
-    record.head.reserved = [0; 3];
+    record.head.reserved = [0; 7];
     let captured = excerpt(&udp, record);
     record.head.packet.captured = captured;
     record.output(captured)
@@ -290,8 +288,7 @@ fn try_clash(ctx: &ProbeContext) -> Result<(), Skip> {
     let skb = SkBuff(ctx.arg(0).ok_or(Skip::NotOurs)?);
     let winner = TupleHash(ctx.arg(1).ok_or(Skip::NotOurs)?);
     let loser = Conn(skb.tracking()?.conn());
-    let (protocol, sport, dport) = loser.ports()?;
-    if protocol != IPPROTO_UDP || !(watched(sport) || watched(dport)) {
+    if !loser.is_dns()? {
         return Err(Skip::NotOurs);
     }
     let record = CLASH.get_ptr_mut(0).ok_or(Skip::Unreadable)?;
@@ -300,8 +297,6 @@ fn try_clash(ctx: &ProbeContext) -> Result<(), Skip> {
     winner.conn()?.connection_to(&mut record.winner)?;
     record.header = header(kind::CLASH, Hook::ResolveClash);
     record.loser = loser.0;
-    record.netns = loser.netns()?;
-    record.reserved = 0;
     output(record)
 }
 
@@ -314,17 +309,19 @@ fn try_delete(ctx: &ProbeContext) -> Result<(), Skip> {
         return Err(Skip::NotOurs);
     }
     let victim = Conn(ctx.arg(0).ok_or(Skip::NotOurs)?);
-    let (protocol, sport, dport) = victim.ports()?;
     // The search removes expired entries as well: nobody waits for those.
-    if protocol != IPPROTO_UDP || !(watched(sport) || watched(dport)) || victim.is_expired()? {
+    if !victim.is_dns()? || victim.is_expired()? {
         return Err(Skip::NotOurs);
     }
     let record = EVICTION.get_ptr_mut(0).ok_or(Skip::Unreadable)?;
     // SAFETY: this CPU's own slot, and no other kprobe program runs on this CPU meanwhile.
     let record = unsafe { &mut *record };
     victim.connection_to(&mut record.victim)?;
-    record.header = header(kind::EVICTION, Hook::CtDelete);
     record.netns = victim.netns()?;
+    if !flow_wanted(&record.victim.original, record.netns) {
+        return Err(Skip::Unwanted);
+    }
+    record.header = header(kind::EVICTION, Hook::CtDelete);
     record.reserved = 0;
     output(record)
 }

@@ -28,8 +28,8 @@ struct Work {
     scratch: Flow,
 }
 
-/// Two a CPU: unlike kprobe programs, one of a raw tracepoint may be interrupted by a softirq in which the tracepoint
-/// fires again.
+/// Two a CPU: unlike a kprobe's, the program may be interrupted by a softirq in which the tracepoint fires again. Since
+/// 6.1 the kernel skips that inner run (and counts it in the program's `recursion_misses`).
 #[map]
 static DROP: PerCpuArray<Work> = PerCpuArray::with_max_entries(DEPTH, 0);
 const DEPTH: u32 = 2;
@@ -81,13 +81,10 @@ fn write_drop(
     }
     head.header = header(kind::DROP, Hook::KfreeSkb);
     head.arrived_ns = arrival.map_or(0, |arrival| arrival.time_ns);
-    head.sock = match arrival {
-        Some(arrival) => arrival.sock,
-        None => skb.sock().map_or(0, |sock| sock.0),
-    };
     head.location = ctx.arg(1);
     head.reason = if config!(drop_reasons) != 0 { ctx.arg::<u64>(2) as u32 } else { NO_REASON };
-    head.table_full = u32::from(table_full);
+    // Who found no room has no entry.
+    head.table_full = u32::from(table_full && head.packet.connection.ct == 0);
     head.frames = [0; MAX_FRAMES];
     // SAFETY: the destination has the size that is given; the helper writes whole frames and returns their bytes.
     // Without them the place in netfilter is not told: no reason to lose the record.

@@ -87,20 +87,26 @@ pub fn note_sent(sock: Sock, time_ns: u64) {
 fn try_enter(ctx: &ProbeContext) -> Result<(), Skip> {
     let sock = Sock(ctx.arg(0).ok_or(Skip::NotOurs)?);
     let message = Message(ctx.arg(1).ok_or(Skip::NotOurs)?);
+    let thread = bpf_get_current_pid_tgid();
+    if !watched(sock.local_port()?) && !watched(message.port_to(sock)?) {
+        // Left behind by a call whose return was missed: this one's return must not take it for its own.
+        // SAFETY: only the thread itself writes its entry.
+        if unsafe { CALLS.get(thread) }.is_some() {
+            _ = CALLS.remove(thread);
+        }
+        return Err(Skip::NotOurs);
+    }
     let call = CALL.get_ptr_mut(0).ok_or(Skip::Unreadable)?;
     // SAFETY: this CPU's own slot, and no other kprobe program runs on this CPU meanwhile.
     let call = unsafe { &mut *call };
     sock.flow_to(&mut call.flow)?;
     message.destination_to(&mut call.flow)?;
-    if !watched(call.flow.sport) && !watched(call.flow.dport) {
-        return Err(Skip::NotOurs);
-    }
     (call.base, call.length) = message.first_piece()?;
     call.sock = sock.0;
     call.sent_ns = 0;
     // A full LRU map forgets another call: should that one fail, it is not told.
     let call: &Call = call;
-    _ = CALLS.insert(bpf_get_current_pid_tgid(), call, 0);
+    _ = CALLS.insert(thread, call, 0);
     Err(Skip::NotOurs)
 }
 

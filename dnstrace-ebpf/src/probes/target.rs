@@ -80,22 +80,22 @@ pub fn remember(flow: &Flow) {
 /// taken. `scratch` is room for a flow.
 #[inline(always)]
 pub fn packet_wanted(packet: &Packet, scratch: &mut Flow) -> bool {
-    let bits = config!(target);
-    if bits == 0 {
-        return true;
-    }
-    // SAFETY: as above.
-    if bits & target::LISTED != 0 && unsafe { TARGET_NETNS.get(packet.netns) }.is_some() {
+    if flow_wanted(&packet.flow, packet.netns) {
         return true;
     }
     if packet.connection.ct != 0 && known(&packet.connection.original) {
         return true;
     }
-    if known(&packet.flow) {
-        return true;
-    }
     reverse_to(&packet.flow, scratch);
     known(scratch)
+}
+
+/// Whether the user asked for an entry of this flow in this namespace.
+#[inline(always)]
+pub fn flow_wanted(flow: &Flow, netns: u32) -> bool {
+    let bits = config!(target);
+    // SAFETY: as above.
+    bits == 0 || bits & target::LISTED != 0 && unsafe { TARGET_NETNS.get(netns) }.is_some() || known(flow)
 }
 
 #[inline(always)]

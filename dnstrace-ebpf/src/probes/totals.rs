@@ -2,18 +2,17 @@
 //! do not know ports either.
 
 use aya_ebpf::{macros::map, maps::PerCpuHashMap};
-use dnstrace_ebpf::config::Totals;
+use dnstrace_ebpf::config::{MAX_TOTALS, Totals};
 
 /// By inode number of the namespace. When it is full, further namespaces are not compared.
 #[map]
-static TOTALS: PerCpuHashMap<u32, Totals> = PerCpuHashMap::with_max_entries(4096, 0);
+static TOTALS: PerCpuHashMap<u32, Totals> = PerCpuHashMap::with_max_entries(MAX_TOTALS, 0);
 
 /// Counts something in a namespace.
 #[inline(always)]
 pub fn total(netns: u32, count: impl Fn(&mut Totals)) {
     if let Some(totals) = TOTALS.get_ptr_mut(netns) {
-        // SAFETY: this CPU's own slot. A softirq between read and write could make it lose one: the comparison is with
-        // what is at least missing, so that shows as an event less seen, never as one more.
+        // SAFETY: this CPU's own slot, and no other kprobe program runs on this CPU meanwhile.
         return count(unsafe { &mut *totals });
     }
     let mut first =

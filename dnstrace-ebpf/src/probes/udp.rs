@@ -32,9 +32,10 @@ static MESSAGE: PerCpuArray<Record<MessageEvent, WHOLE>> = PerCpuArray::with_max
 #[derive(Clone, Copy)]
 pub struct Arrival {
     pub time_ns: u64,
-    pub sock: u64,
+    /// `skb->head` and the ports: an address may be another packet's by the time it is looked up.
+    head: u64,
+    ports: (u16, u16),
     pub netns: u32,
-    reserved: u32,
 }
 
 /// DNS packets in sockets' buffers, by the address of their `struct sk_buff`. The oldest goes when it is full: then the
@@ -77,7 +78,7 @@ fn try_enqueue(ctx: &ProbeContext) -> Result<(), Skip> {
     }
     // SAFETY: a helper without arguments.
     let time_ns = unsafe { bpf_ktime_get_ns() };
-    let arrival = Arrival { time_ns, sock: sock.0, netns: sock.netns()?, reserved: 0 };
+    let arrival = Arrival { time_ns, head: skb.head()?, ports: (sport, dport), netns: sock.netns()? };
     _ = ARRIVALS.insert(skb.0, arrival, 0);
     Err(Skip::NotOurs)
 }
@@ -88,7 +89,8 @@ pub fn take_arrival(skb: SkBuff) -> Option<Arrival> {
     // SAFETY: only the packet's owner writes its entry, and that is who calls.
     let arrival = unsafe { ARRIVALS.get(skb.0) }.copied()?;
     _ = ARRIVALS.remove(skb.0);
-    Some(arrival)
+    let is_same = skb.head() == Ok(arrival.head) && skb.udp_ports() == Ok(arrival.ports);
+    is_same.then_some(arrival)
 }
 
 #[inline(always)]

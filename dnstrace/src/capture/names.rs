@@ -144,7 +144,8 @@ fn netfilter_hook<'a>(function: &str, callers: impl Iterator<Item = &'a str>) ->
     }
     let mut outside = callers.skip_while(|function| !function.starts_with("nf_hook_slow"));
     outside.next()?;
-    outside.find_map(hook_of)
+    // `nf_hook_slow_list` calls `nf_hook_slow`, hence two. Further out are other hooks that the packet had passed.
+    outside.take(2).find_map(hook_of)
 }
 
 /// Callers of `nf_hook_slow`, 5.10 to 7.2: `NF_HOOK` is inline, so they are the functions it stands in or is inlined
@@ -192,6 +193,9 @@ mod tests {
         // Not in netfilter at all, although netfilter functions are further out.
         assert_eq!(hook(&["kfree_skb_reason", "ip_forward", "ip_rcv"]), None);
         assert_eq!(hook(&["__udp4_lib_rcv", "ip_local_deliver", "nf_hook_slow", "br_nf_pre_routing"]), None);
+        let ingress =
+            ["nft_do_chain", "nf_hook_slow", "__netif_receive_skb_core", "process_backlog", "ip_output"];
+        assert_eq!(hook(&ingress), None);
         assert_eq!(hook(&["nf_hook_slow", "nf_reinject", "nfqnl_recv_verdict"]), None);
     }
 

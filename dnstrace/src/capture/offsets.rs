@@ -11,7 +11,7 @@ use super::btf::{Btf, BtfError};
 pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
     let at = |path: &str| btf.offset(path);
     let optional = |path: &str| btf.offset(path).unwrap_or(ABSENT);
-    Ok(Offsets {
+    let mut offsets = Offsets {
         skb_head: at("sk_buff.head")?,
         skb_data: at("sk_buff.data")?,
         skb_len: at("sk_buff.len")?,
@@ -69,7 +69,12 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
         cgroup_root: at("cgroup.root")?,
         cgroup_root_hierarchy_id: at("cgroup_root.hierarchy_id")?,
         kernfs_node_id: at("kernfs_node.id")?,
-    })
+    };
+    if !knows_conntrack(&offsets) {
+        // What a packet's word points to could not be read.
+        offsets.skb_nfct = ABSENT;
+    }
+    Ok(offsets)
 }
 
 /// Whether all of connection tracking's fields are known: without them its hooks are of no use.

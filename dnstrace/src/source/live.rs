@@ -75,12 +75,14 @@ impl Live {
     /// Makes an event of records that were lost since the last time. Should the map not be readable, the summary, which
     /// reads it again, says so.
     fn ask_for_losses(&mut self) {
-        let (Ok(records), now) = (self.capture.lost(), monotonic_now()) else { return };
+        // Before the count: a loss between the two is counted now and lies in the window that begins here.
+        let asked = monotonic_now();
+        let Ok(records) = self.capture.lost() else { return };
         if records > self.lost.records {
             let events = records - self.lost.records;
-            self.batch.push(Event::Loss(Loss { since: self.lost.asked, time: now, events }));
+            self.batch.push(Event::Loss(Loss { since: self.lost.asked, time: monotonic_now(), events }));
         }
-        self.lost = Lost { records, asked: now };
+        self.lost = Lost { records, asked };
     }
 
     /// Events that came too late to be put in order, and records that could not be decoded.
@@ -90,9 +92,6 @@ impl Live {
 
     fn release(&mut self, until: KernelTime) -> Vec<Event> {
         for event in self.batch.drain(..) {
-            if std::env::var_os("DUMP").is_some() && !matches!(event, Event::Message(_) | Event::Cgroup(_)) {
-                eprintln!("{event:?}");
-            }
             self.order.push(event);
         }
         std::iter::from_fn(|| self.order.pop(until)).collect()

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use dnstrace_ebpf::wire::{Connection, Flow};
 
-use super::{Skip, netns_inum, offset, read, read_to, sock::AF_INET, v4_mapped};
+use super::{IPPROTO_UDP, Skip, netns_inum, offset, read, read_to, sock::AF_INET, v4_mapped, watched};
 
 /// `IPS_CONFIRMED`
 pub const CONFIRMED: u32 = 1 << 3;
@@ -60,14 +60,18 @@ impl Conn {
         TupleHash(self.0 + offset!(ct_tuplehash) as u64 + direction * offset!(tuplehash_size) as u64)
     }
 
-    /// Protocol and ports of the original direction, CPU order.
+    /// Whether its original direction is UDP with a watched port at either end, whatever the packets' ports are after
+    /// translation.
     #[inline(always)]
-    pub fn ports(self) -> Result<(u8, u16, u16), Skip> {
+    pub fn is_dns(self) -> Result<bool, Skip> {
         let tuple = self.direction(0).tuple();
         let protocol: u8 = read(tuple, offset!(tuple_protonum))?;
+        if protocol != IPPROTO_UDP {
+            return Ok(false);
+        }
         let sport: u16 = read(tuple, offset!(tuple_sport))?;
         let dport: u16 = read(tuple, offset!(tuple_dport))?;
-        Ok((protocol, u16::from_be(sport), u16::from_be(dport)))
+        Ok(watched(u16::from_be(sport)) || watched(u16::from_be(dport)))
     }
 
     /// Writes address and both tuples.

@@ -8,7 +8,7 @@ use super::{IPPROTO_UDP, Skip, read, read_to, v4_mapped, watched};
 const FRAGMENT: u8 = 44;
 const IPV6_HEADER: u64 = 40;
 const FRAGMENT_HEADER: u64 = 8;
-const UDP_HEADER: u32 = 8;
+pub const UDP_HEADER: u32 = 8;
 /// Bits of IPv4's `frag_off` and of IPv6's that tell a fragment's place: only the first has ports.
 const FRAG_OFF: u16 = 0x1fff;
 const FRAG_OFF6: u16 = 0xfff8;
@@ -29,10 +29,10 @@ pub struct UdpPacket {
 }
 
 impl UdpPacket {
-    /// The packet whose IP header is at `ip`, in memory that ends at `end`, if it is UDP and one of its ports is
-    /// watched. Extension headers of IPv6 other than a fragment's make it none of ours.
+    /// The packet whose IP header is at `ip`, if it is UDP. Extension headers of IPv6 other than a fragment's make it
+    /// none of ours. How much of it can be read is not known yet: [`UdpPacket::ends_at`].
     #[inline(always)]
-    pub fn at(ip: u64, end: u64) -> Result<Self, Skip> {
+    pub fn at(ip: u64) -> Result<Self, Skip> {
         let version: u8 = read(ip, 0)?;
         let udp = match version >> 4 {
             4 => Self::behind_v4(ip, version)?,
@@ -41,14 +41,23 @@ impl UdpPacket {
         };
         let [sport, dport, length]: [u16; 3] = read(udp, 0)?;
         let (sport, dport) = (u16::from_be(sport), u16::from_be(dport));
-        if !watched(sport) && !watched(dport) {
-            return Err(Skip::NotOurs);
-        }
         let payload = udp + u64::from(UDP_HEADER);
         let length = u32::from(u16::from_be(length)).saturating_sub(UDP_HEADER);
-        let available = end.saturating_sub(payload);
-        let linear = if available < u64::from(length) { available as u32 } else { length };
-        Ok(Self { ip, sport, dport, payload, length, linear })
+        Ok(Self { ip, sport, dport, payload, length, linear: 0 })
+    }
+
+    /// Whether one of its ports, as they are now, is watched.
+    #[inline(always)]
+    pub fn is_dns(&self) -> bool {
+        watched(self.sport) || watched(self.dport)
+    }
+
+    /// Its memory ends at `end`.
+    #[inline(always)]
+    pub fn ends_at(self, end: u64) -> Self {
+        let available = end.saturating_sub(self.payload);
+        let linear = if available < u64::from(self.length) { available as u32 } else { self.length };
+        Self { linear, ..self }
     }
 
     /// Address of the UDP header behind an IPv4 header whose first byte is `first`.

@@ -1,6 +1,8 @@
 //! Packets in memory.
 
-use super::{Skip, Sock, UdpPacket, netns_inum, offset, read, watched};
+use dnstrace_ebpf::config::ABSENT;
+
+use super::{Conn, Skip, Sock, UdpPacket, netns_inum, offset, packet::UDP_HEADER, read, watched};
 
 /// `struct sk_buff *`
 #[derive(Clone, Copy)]
@@ -24,7 +26,6 @@ pub struct Datagram {
     pub segment: u16,
 }
 
-const UDP_HEADER: u32 = 8;
 /// `ETH_P_IP`
 const ETH_P_IP: u16 = 0x0800;
 /// `ETH_P_IPV6`
@@ -55,9 +56,12 @@ impl SkBuff {
         if sock == 0 { Err(Skip::NotOurs) } else { Ok(Sock(sock)) }
     }
 
-    /// `skb->_nfct`
+    /// `skb->_nfct`. A kernel without it, or without BTF of what it points to, has no connection tracking for us.
     #[inline(always)]
     pub fn tracking(self) -> Result<Tracking, Skip> {
+        if offset!(skb_nfct) == ABSENT as usize {
+            return Err(Skip::NotOurs);
+        }
         read(self.0, offset!(skb_nfct)).map(Tracking)
     }
 
@@ -79,6 +83,12 @@ impl SkBuff {
             0 => self.sock().and_then(Sock::netns).unwrap_or(0),
             netns => netns,
         }
+    }
+
+    /// `skb->head`
+    #[inline(always)]
+    pub fn head(self) -> Result<u64, Skip> {
+        read(self.0, offset!(skb_head))
     }
 
     /// Source and destination port of the UDP header that `transport_header` points to, CPU order.
@@ -125,7 +135,7 @@ impl SkBuff {
     }
 
     /// The UDP packet whose IP header `network_header` points to, wherever in the stack, if one of its ports is
-    /// watched. The transport header is found through the IP header: on the way in and through, nobody may have set
+    /// watched, now or before translation. The transport header is found through the IP header: on the way in and through, nobody may have set
     /// `transport_header` yet.
     #[inline(always)]
     pub fn udp_packet(self) -> Result<UdpPacket, Skip> {
@@ -136,14 +146,32 @@ impl SkBuff {
         }
         let head: u64 = read(self.0, offset!(skb_head))?;
         let network: u16 = read(self.0, offset!(skb_network_header))?;
-        UdpPacket::at(head + u64::from(network), self.linear_end()?)
+        let udp = UdpPacket::at(head + u64::from(network))?;
+        if !udp.is_dns() && !self.is_of_dns_entry() {
+            return Err(Skip::NotOurs);
+        }
+        Ok(udp.ends_at(self.linear_end()?))
     }
 
-    /// The UDP packet whose IP header `skb->data` points to: one inside an ICMP error.
+    /// Whether the packet belongs to an entry of connection tracking that is DNS: behind a Service its ports may be
+    /// others (53 to 5353).
+    #[inline(always)]
+    fn is_of_dns_entry(self) -> bool {
+        match self.tracking() {
+            Ok(tracking) if tracking.conn() != 0 => Conn(tracking.conn()).is_dns().unwrap_or(false),
+            _ => false,
+        }
+    }
+
+    /// The UDP packet whose IP header `skb->data` points to: one inside an ICMP error. Likewise.
     #[inline(always)]
     pub fn inner_udp_packet(self) -> Result<UdpPacket, Skip> {
         let data: u64 = read(self.0, offset!(skb_data))?;
-        UdpPacket::at(data, self.linear_end()?)
+        let udp = UdpPacket::at(data)?;
+        if !udp.is_dns() {
+            return Err(Skip::NotOurs);
+        }
+        Ok(udp.ends_at(self.linear_end()?))
     }
 
     /// Type and code of the ICMP header that `transport_header` points to.

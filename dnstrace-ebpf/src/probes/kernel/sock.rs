@@ -32,12 +32,18 @@ impl Sock {
         read(self.0, offset!(sk_num))
     }
 
+    /// `sk->sk_dport`: the port that it is connected to, CPU order; 0 if it is not.
+    #[inline(always)]
+    pub fn remote_port(self) -> Result<u16, Skip> {
+        let port: u16 = read(self.0, offset!(sk_dport))?;
+        Ok(u16::from_be(port))
+    }
+
     /// Writes both ends as the socket knows them: what it is bound and connected to, zero where it is not.
     #[inline(always)]
     pub fn flow_to(self, flow: &mut Flow) -> Result<(), Skip> {
-        let dport: u16 = read(self.0, offset!(sk_dport))?;
         flow.sport = self.local_port()?;
-        flow.dport = u16::from_be(dport);
+        flow.dport = self.remote_port()?;
         flow.protocol = IPPROTO_UDP;
         flow.reserved = [0; 3];
         let family: u16 = read(self.0, offset!(sk_family))?;

@@ -3,7 +3,7 @@
 use dnstrace_ebpf::wire::Flow;
 
 use super::{
-    Skip, config, offset, read, read_to,
+    Skip, Sock, config, offset, read, read_to,
     sock::{AF_INET, AF_INET6},
     v4_mapped,
 };
@@ -12,13 +12,25 @@ use super::{
 #[derive(Clone, Copy)]
 pub struct Message(pub u64);
 
+/// `sin_port` and `sin6_port`
+const PORT: usize = 2;
+
 impl Message {
+    /// The destination's port: the one that the program named, else the one that the socket is connected to.
+    #[inline(always)]
+    pub fn port_to(self, sock: Sock) -> Result<u16, Skip> {
+        let name: u64 = read(self.0, offset!(msg_name))?;
+        if name == 0 {
+            return sock.remote_port();
+        }
+        let port: u16 = read(name, PORT)?;
+        Ok(u16::from_be(port))
+    }
+
     /// Writes the destination into `flow`, if the program named one (`msg_name`: a `sockaddr_in` or `sockaddr_in6` in
     /// kernel memory). A connected socket's stays.
     #[inline(always)]
     pub fn destination_to(self, flow: &mut Flow) -> Result<(), Skip> {
-        /// `sin_port` and `sin6_port`
-        const PORT: usize = 2;
         /// `sin_addr`
         const ADDR: usize = 4;
         /// `sin6_addr`

@@ -19,7 +19,7 @@ pub mod conntrack;
 pub mod drops;
 pub mod sockets;
 pub mod table;
-pub mod untracked;
+pub mod ways;
 
 /// Below it are the names of all questions in trouble.
 pub const DOMAIN: &str = "fate.test.cluster.local";

@@ -6,6 +6,7 @@ mod proof;
 mod resolvers;
 mod sockets;
 mod table;
+mod ways;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -21,7 +22,7 @@ use crate::lab::{CLUSTER_DNS, trouble::Stage};
 
 /// All tests of fates.
 pub fn tests() -> Vec<Test> {
-    [conntrack::TESTS, table::TESTS, drops::TESTS, sockets::TESTS, resolvers::TESTS].concat()
+    [conntrack::TESTS, table::TESTS, drops::TESTS, sockets::TESTS, resolvers::TESTS, ways::TESTS].concat()
 }
 
 /// The pod in trouble, and the one beside it that is well.

@@ -1,4 +1,4 @@
-//! Answers that come to a socket too many, too late, or unread; and queries that come untracked.
+//! Answers that come to a socket too many, too late, or unread.
 
 use std::time::Duration;
 
@@ -10,10 +10,7 @@ use super::{
     proof::{Proof, all, list, words},
     traced,
 };
-use crate::lab::trouble::{
-    sockets::{self, BURST},
-    untracked,
-};
+use crate::lab::trouble::sockets::{self, BURST};
 
 pub const TESTS: &[Test] = &[("fates of answers at their sockets", answers_at_their_sockets)];
 
@@ -27,14 +24,12 @@ fn answers_at_their_sockets(bench: &Bench) -> Result<()> {
         sockets::answer_after_the_client_closed(stage)?;
         sockets::answer_waits(stage, LINGER_MS)?;
         sockets::answer_is_never_read(stage)?;
-        untracked::past_conntrack(stage)?;
         sockets::overflow(stage)
     })?;
     all([
         answered_late(&proof),
         waited_in_the_buffer(&proof),
         never_read(&proof),
-        untracked(&proof),
         overflowed(&proof, overflow.answered(), lost),
     ])
 }
@@ -62,10 +57,6 @@ fn waited_in_the_buffer(proof: &Proof) -> Result<()> {
 fn never_read(proof: &Proof) -> Result<()> {
     let steps = ["conntrack inserted", "drop answer * * - unread"];
     proof.attempt(SICK, "never-read", "answered_late", &steps).map(drop)
-}
-
-fn untracked(proof: &Proof) -> Result<()> {
-    proof.attempt(SICK, "untracked", "answered", &["conntrack untracked"]).map(drop)
 }
 
 /// As many answers as the kernel counted died at the full buffer, and all others were read.

@@ -94,7 +94,7 @@ impl SkBuff {
     /// Source and destination port of the UDP header that `transport_header` points to, CPU order.
     #[inline(always)]
     pub fn udp_ports(self) -> Result<(u16, u16), Skip> {
-        let head: u64 = read(self.0, offset!(skb_head))?;
+        let head = self.head()?;
         let transport: u16 = read(self.0, offset!(skb_transport_header))?;
         let ports: [u8; 4] = read(head, usize::from(transport))?;
         Ok((u16::from_be_bytes([ports[0], ports[1]]), u16::from_be_bytes([ports[2], ports[3]])))
@@ -110,7 +110,7 @@ impl SkBuff {
         if !watched(sport) && !watched(dport) {
             return Err(Skip::NotOurs);
         }
-        let head: u64 = read(self.0, offset!(skb_head))?;
+        let head = self.head()?;
         let transport: u16 = read(self.0, offset!(skb_transport_header))?;
         let network: u16 = read(self.0, offset!(skb_network_header))?;
         let data: u64 = read(self.0, offset!(skb_data))?;
@@ -144,7 +144,7 @@ impl SkBuff {
         if protocol != ETH_P_IP && protocol != ETH_P_IPV6 {
             return Err(Skip::NotOurs);
         }
-        let head: u64 = read(self.0, offset!(skb_head))?;
+        let head = self.head()?;
         let network: u16 = read(self.0, offset!(skb_network_header))?;
         let udp = UdpPacket::at(head + u64::from(network))?;
         if !udp.is_dns() && !self.is_of_dns_entry() {
@@ -177,7 +177,7 @@ impl SkBuff {
     /// Type and code of the ICMP header that `transport_header` points to.
     #[inline(always)]
     pub fn icmp(self) -> Result<(u8, u8), Skip> {
-        let head: u64 = read(self.0, offset!(skb_head))?;
+        let head = self.head()?;
         let transport: u16 = read(self.0, offset!(skb_transport_header))?;
         let [kind, code]: [u8; 2] = read(head, usize::from(transport))?;
         Ok((kind, code))

@@ -234,10 +234,30 @@ pub enum Hook {
     Udp4Receive = 16,
     /// `__udp6_lib_rcv`
     Udp6Receive = 17,
+    /// `udp_recvmsg`
+    UdpRecvmsg = 18,
+    /// `udpv6_recvmsg`
+    Udpv6Recvmsg = 19,
+    /// `tcp_sendmsg_locked`
+    TcpSendmsg = 20,
+    /// `tcp_recvmsg`
+    TcpRecvmsg = 21,
+    /// `tcp_cleanup_rbuf`
+    TcpCleanupRbuf = 22,
+    /// raw tracepoint `inet_sock_set_state`
+    TcpState = 23,
+    /// raw tracepoint `tcp_retransmit_skb`
+    TcpRetransmit = 24,
+    /// `tcp_v4_connect`, entry and return
+    TcpV4Connect = 25,
+    /// `tcp_v6_connect`, entry and return
+    TcpV6Connect = 26,
+    /// raw tracepoint `module_load`
+    ModuleLoad = 27,
 }
 
 /// Number of [`Hook`]s.
-pub const HOOKS: u32 = 18;
+pub const HOOKS: u32 = 28;
 
 /// What one hook did: the value of the per-CPU map `COUNTERS`.
 #[repr(C)]

@@ -41,6 +41,16 @@ pub mod kind {
     pub const ICMP: u16 = 7;
     /// A [`super::SendFailureEvent`]: the kernel refused to send a DNS message.
     pub const SEND_FAILURE: u16 = 8;
+    /// A [`super::StreamEvent`]: bytes of a TCP connection that carries DNS passed a socket.
+    pub const STREAM: u16 = 9;
+    /// A [`super::ConnectionEvent`]: a TCP connection that carries DNS changed its state.
+    pub const CONNECTION: u16 = 10;
+    /// A [`super::RetransmissionEvent`]: a socket sent a segment again.
+    pub const RETRANSMISSION: u16 = 11;
+    /// A [`super::ConnectFailureEvent`]: the kernel refused to open a TCP connection.
+    pub const CONNECT_FAILURE: u16 = 12;
+    /// A [`super::ModuleEvent`]: a kernel module was loaded.
+    pub const MODULE: u16 = 13;
 }
 
 /// Bits of [`MessageEvent::flags`].
@@ -58,6 +68,22 @@ pub mod message_flag {
 pub const SENT: u8 = 0;
 /// [`MessageEvent::direction`]: a program received the message from the socket.
 pub const RECEIVED: u8 = 1;
+
+/// Bits of [`StreamEvent::flags`].
+pub mod stream_flag {
+    /// The kernel could not read the bytes (a user page was not resident), or they are not in the program's memory.
+    pub const UNREADABLE: u8 = 1 << 0;
+    /// The bytes go with the SYN (TCP Fast Open): [`super::StreamEvent::seq`] is not known.
+    pub const WITH_SYN: u8 = 1 << 1;
+}
+
+/// Bits of [`ConnectionEvent::flags`].
+pub mod connection_flag {
+    /// [`super::ConnectionEvent::task`] is the one that opens the connection; otherwise there is none.
+    pub const HAS_TASK: u8 = 1 << 0;
+    /// Not on a DNS port, but on one of DNS over TLS or HTTPS.
+    pub const ENCRYPTED: u8 = 1 << 1;
+}
 
 /// The head of every record.
 #[repr(C)]
@@ -145,6 +171,18 @@ pub struct Connection {
     pub reply: Flow,
 }
 
+/// What the TCP header of a packet says.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct TcpHead {
+    /// Sequence number of the first byte of payload (of the SYN itself, where it is one).
+    pub seq: u32,
+    /// FIN 1, SYN 2, RST 4, PSH 8, ACK 16.
+    pub flags: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
 /// A DNS packet on its way: its headers as they are at this point, before or after translation.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -155,7 +193,9 @@ pub struct Packet {
     pub netns: u32,
     /// `enum ip_conntrack_info`, the low bits of `skb->_nfct`; 7 with no connection: untracked.
     pub ctinfo: u32,
-    /// Bytes of DNS payload in the datagram, as its UDP header says.
+    /// Of a TCP packet, else zero.
+    pub tcp: TcpHead,
+    /// Bytes of payload in the datagram or segment, as its headers say.
     pub length: u32,
     /// Bytes of payload that follow the record: at most [`MAX_EXCERPT`].
     pub captured: u32,
@@ -286,16 +326,128 @@ pub struct CgroupEvent {
     pub captured: u32,
 }
 
+/// Bytes passed a TCP socket in one system call, or a part of those: in the task that sent or received them. `captured`
+/// bytes follow.
+///
+/// Where sent, the program has offered them; a full send buffer may take fewer, and the next record then begins where
+/// the kernel stopped.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct StreamEvent {
+    pub header: EventHeader,
+    /// As [`MessageEvent::sock`].
+    pub sock: u64,
+    pub task: Task,
+    /// Inode number of the socket's network namespace.
+    pub netns: u32,
+    /// [`SENT`] or [`RECEIVED`].
+    pub direction: u8,
+    /// See [`stream_flag`].
+    pub flags: u8,
+    /// `enum` of TCP states (`TCP_ESTABLISHED` is 1) when the call began.
+    pub state: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// From the sender to the receiver.
+    pub flow: Flow,
+    /// Sequence number of the first byte.
+    pub seq: u32,
+    /// Bytes of the stream that this record stands for.
+    pub length: u32,
+    /// How many of them follow.
+    pub captured: u32,
+    /// Zero.
+    pub reserved2: u32,
+}
+
+/// The tracepoint `inet_sock_set_state` fired. Nothing follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ConnectionEvent {
+    pub header: EventHeader,
+    pub sock: u64,
+    /// Of whoever opens it, see [`connection_flag::HAS_TASK`]; else zero.
+    pub task: Task,
+    pub netns: u32,
+    /// TCP states, from `TCP_ESTABLISHED` (1) to `TCP_NEW_SYN_RECV` (12).
+    pub old_state: u8,
+    pub new_state: u8,
+    /// See [`connection_flag`].
+    pub flags: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// From the socket to its peer.
+    pub flow: Flow,
+    /// `tcp_sock.bytes_acked`: bytes that the peer has acknowledged.
+    pub bytes_acked: u64,
+    /// `tcp_sock.bytes_received`
+    pub bytes_received: u64,
+    /// `sk->sk_err`: positive errno, 0 for none.
+    pub error: u32,
+    /// `tcp_sock.srtt_us >> 3`: microseconds, 0 if not measured yet.
+    pub rtt_us: u32,
+}
+
+/// The tracepoint `tcp_retransmit_skb` fired. Nothing follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct RetransmissionEvent {
+    pub header: EventHeader,
+    pub sock: u64,
+    pub netns: u32,
+    /// TCP state of the socket: in `TCP_SYN_SENT` (2) and `TCP_SYN_RECV` (3) it is the SYN that is sent again.
+    pub state: u8,
+    /// [`connection_flag::ENCRYPTED`] or nothing.
+    pub flags: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+    /// From the socket to its peer.
+    pub flow: Flow,
+}
+
+/// `tcp_v4_connect` or `tcp_v6_connect` returned an error. Nothing follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ConnectFailureEvent {
+    pub header: EventHeader,
+    pub sock: u64,
+    pub task: Task,
+    pub netns: u32,
+    /// Positive errno.
+    pub errno: u32,
+    /// To whom; the source may be unspecified.
+    pub flow: Flow,
+    /// [`connection_flag::ENCRYPTED`] or nothing.
+    pub flags: u64,
+}
+
+/// Longest name of a module that a [`ModuleEvent`] carries, the terminating NUL included (`MODULE_NAME_LEN`, 64-bit).
+pub const MODULE_NAME_LEN: usize = 56;
+
+/// The tracepoint `module_load` fired: the module's functions are there, its own initialisation comes next.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ModuleEvent {
+    pub header: EventHeader,
+    /// NUL-padded.
+    pub name: [u8; MODULE_NAME_LEN],
+}
+
 const _: () = assert!(size_of::<EventHeader>() == 16);
 const _: () = assert!(size_of::<Task>() == 32);
 const _: () = assert!(size_of::<Flow>() == 40);
 const _: () = assert!(size_of::<MessageEvent>() == 16 + 8 + 32 + 8 + 40 + 8 + 8);
 const _: () = assert!(size_of::<CgroupEvent>() == 32);
 const _: () = assert!(size_of::<Connection>() == 8 + 40 + 40);
-const _: () = assert!(size_of::<Packet>() == 40 + 88 + 16);
-const _: () = assert!(size_of::<ConfirmEvent>() == 16 + 144 + 16 + 8);
+const _: () = assert!(size_of::<Packet>() == 40 + 88 + 8 + 16);
+const _: () = assert!(size_of::<ConfirmEvent>() == 16 + 152 + 16 + 8);
 const _: () = assert!(size_of::<ClashEvent>() == 16 + 8 + 88);
 const _: () = assert!(size_of::<EvictionEvent>() == 16 + 88 + 8);
-const _: () = assert!(size_of::<DropEvent>() == 16 + 144 + 8 + 8 * MAX_FRAMES + 8 + 8);
-const _: () = assert!(size_of::<IcmpEvent>() == 16 + 144 + 8);
+const _: () = assert!(size_of::<DropEvent>() == 16 + 152 + 8 + 8 * MAX_FRAMES + 8 + 8);
+const _: () = assert!(size_of::<IcmpEvent>() == 16 + 152 + 8);
 const _: () = assert!(size_of::<SendFailureEvent>() == 120 + 16);
+const _: () = assert!(size_of::<StreamEvent>() == 16 + 8 + 32 + 8 + 40 + 16);
+const _: () = assert!(size_of::<ConnectionEvent>() == 16 + 8 + 32 + 8 + 40 + 16 + 8);
+const _: () = assert!(size_of::<RetransmissionEvent>() == 16 + 8 + 8 + 40);
+const _: () = assert!(size_of::<ConnectFailureEvent>() == 16 + 8 + 32 + 8 + 40 + 8);
+const _: () = assert!(size_of::<ModuleEvent>() == 16 + 56);

@@ -52,6 +52,11 @@ impl Pipeline {
                 self.tracker.icmp(*icmp, decoded, &mut out);
             }
             Event::SendFailure(failure) => self.send_failure(failure, &mut out),
+            Event::Stream(_)
+            | Event::Connection(_)
+            | Event::Retransmission(_)
+            | Event::ConnectFailure(_)
+            | Event::Module { .. } => {}
             Event::Loss(loss) => self.tracker.loss(loss, &mut out),
         }
         if let Some(flows) = flows {

@@ -7,9 +7,10 @@ use dnstrace_ebpf::wire;
 use zerocopy::FromBytes;
 
 use super::{
-    CaptureGap, CgroupMade, Clash, Confirm, ConfirmResult, Connection, Direction, DropPlace, Event, Eviction,
-    Flow, Icmp, IcmpError, KernelTime, Packet, PacketDrop, Refused, SendFailure, SocketMessage, TableFull,
-    Task, Tracking, Transport,
+    CaptureGap, CgroupMade, Clash, Confirm, ConfirmResult, ConnectFailure, Connection, ConnectionChange,
+    Direction, DropPlace, Event, Eviction, Flow, Icmp, IcmpError, KernelTime, Packet, PacketDrop, Refused,
+    Retransmission, SendFailure, SocketMessage, StreamBytes, TableFull, Task, TcpHead, TcpState, Tracking,
+    Transport,
 };
 
 /// What only the kernel that wrote a record can say of its numbers.
@@ -37,6 +38,8 @@ pub enum WireError {
     Confirm(u8),
     #[error("errno {0}")]
     Errno(u32),
+    #[error("TCP state {0}")]
+    TcpState(u8),
 }
 
 /// Decodes one record of the ring and appends what it holds to `events`: mostly one event, several where one
@@ -55,6 +58,11 @@ pub fn decode(record: &[u8], names: &mut impl Names, events: &mut Vec<Event>) ->
         wire::kind::DROP => Event::Drop(Box::new(decode_drop(record, names)?)),
         wire::kind::ICMP => Event::Icmp(Box::new(decode_icmp(record)?)),
         wire::kind::SEND_FAILURE => Event::SendFailure(decode_send_failure(record)?),
+        wire::kind::STREAM => Event::Stream(decode_stream(record)?),
+        wire::kind::CONNECTION => Event::Connection(decode_connection_change(record)?),
+        wire::kind::RETRANSMISSION => Event::Retransmission(decode_retransmission(record)?),
+        wire::kind::CONNECT_FAILURE => Event::ConnectFailure(decode_connect_failure(record)?),
+        wire::kind::MODULE => decode_module(record)?,
         other => return Err(WireError::Kind(other)),
     };
     events.push(event);
@@ -192,12 +200,89 @@ fn decode_send_failure(record: &[u8]) -> Result<SendFailure, WireError> {
     let payload = captured(rest, raw.message.captured, record)?;
     Ok(SendFailure {
         time: KernelTime(raw.message.header.time_ns),
-        errno: u16::try_from(raw.errno).map_err(|_| WireError::Errno(raw.errno))?,
+        errno: errno(raw.errno)?,
         message: match some_time(raw.sent_ns) {
             Some(time) => Refused::Sent { time, socket: raw.message.sock },
             None => Refused::Unsent(Box::new(message(&raw.message, payload)?)),
         },
     })
+}
+
+fn decode_stream(record: &[u8]) -> Result<StreamBytes, WireError> {
+    let (raw, rest) = read::<wire::StreamEvent>(record)?;
+    let with_syn = raw.flags & wire::stream_flag::WITH_SYN != 0;
+    Ok(StreamBytes {
+        time: KernelTime(raw.header.time_ns),
+        direction: direction(raw.direction)?,
+        flow: flow(&raw.flow)?,
+        socket: raw.sock,
+        netns: raw.netns,
+        task: task(&raw.task),
+        state: tcp_state(raw.state)?,
+        seq: (!with_syn).then_some(raw.seq),
+        bytes: captured(rest, raw.captured.min(raw.length), record)?,
+        length: raw.length,
+    })
+}
+
+fn decode_connection_change(record: &[u8]) -> Result<ConnectionChange, WireError> {
+    let (raw, _) = read::<wire::ConnectionEvent>(record)?;
+    Ok(ConnectionChange {
+        time: KernelTime(raw.header.time_ns),
+        socket: raw.sock,
+        netns: raw.netns,
+        flow: flow(&raw.flow)?,
+        from: tcp_state(raw.old_state)?,
+        to: tcp_state(raw.new_state)?,
+        task: (raw.flags & wire::connection_flag::HAS_TASK != 0).then(|| task(&raw.task)),
+        encrypted: is_encrypted(raw.flags),
+        error: if raw.error == 0 { None } else { Some(errno(raw.error)?) },
+        bytes_acked: raw.bytes_acked,
+        bytes_received: raw.bytes_received,
+        rtt_us: (raw.rtt_us != 0).then_some(raw.rtt_us),
+    })
+}
+
+fn decode_retransmission(record: &[u8]) -> Result<Retransmission, WireError> {
+    let (raw, _) = read::<wire::RetransmissionEvent>(record)?;
+    Ok(Retransmission {
+        time: KernelTime(raw.header.time_ns),
+        socket: raw.sock,
+        netns: raw.netns,
+        flow: flow(&raw.flow)?,
+        state: tcp_state(raw.state)?,
+        encrypted: is_encrypted(raw.flags),
+    })
+}
+
+fn decode_connect_failure(record: &[u8]) -> Result<ConnectFailure, WireError> {
+    let (raw, _) = read::<wire::ConnectFailureEvent>(record)?;
+    Ok(ConnectFailure {
+        time: KernelTime(raw.header.time_ns),
+        socket: raw.sock,
+        netns: raw.netns,
+        task: task(&raw.task),
+        flow: flow(&raw.flow)?,
+        encrypted: raw.flags & u64::from(wire::connection_flag::ENCRYPTED) != 0,
+        errno: errno(raw.errno)?,
+    })
+}
+
+fn decode_module(record: &[u8]) -> Result<Event, WireError> {
+    let (raw, _) = read::<wire::ModuleEvent>(record)?;
+    Ok(Event::Module { time: KernelTime(raw.header.time_ns), name: text(&raw.name) })
+}
+
+fn is_encrypted(flags: u8) -> bool {
+    flags & wire::connection_flag::ENCRYPTED != 0
+}
+
+fn tcp_state(raw: u8) -> Result<TcpState, WireError> {
+    TcpState::from_number(raw).ok_or(WireError::TcpState(raw))
+}
+
+fn errno(raw: u32) -> Result<u16, WireError> {
+    u16::try_from(raw).map_err(|_| WireError::Errno(raw))
 }
 
 /// A packet, whose payload begins `rest`.
@@ -214,9 +299,15 @@ fn packet(raw: &wire::Packet, rest: &[u8], record: &[u8]) -> Result<Packet, Wire
             _ if raw.connection.original.protocol == 0 => Tracking::None,
             _ => Tracking::Connection(connection(&raw.connection)?),
         },
+        tcp: (raw.flow.protocol == TCP).then(|| tcp_head(&raw.tcp)),
         payload: captured(rest, raw.captured, record)?,
         length: raw.length,
     })
+}
+
+fn tcp_head(raw: &wire::TcpHead) -> TcpHead {
+    let has = |bit| raw.flags & bit != 0;
+    TcpHead { seq: raw.seq, fin: has(1), syn: has(2), rst: has(4), ack: has(16) }
 }
 
 fn connection(raw: &wire::Connection) -> Result<Connection, WireError> {
@@ -242,17 +333,26 @@ fn some_netns(raw: u32) -> Option<u32> {
 }
 
 fn task(raw: &wire::Task) -> Task {
-    let name = raw.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-    Task { cgroup: raw.cgroup, pid: raw.pid, tid: raw.tid, comm: String::from_utf8_lossy(name).into_owned() }
+    Task { cgroup: raw.cgroup, pid: raw.pid, tid: raw.tid, comm: text(&raw.comm) }
 }
+
+/// Up to the first NUL.
+fn text(raw: &[u8]) -> String {
+    let text = raw.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
+}
+
+/// IP protocol numbers.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 fn flow(raw: &wire::Flow) -> Result<Flow, WireError> {
     Ok(Flow {
         source: SocketAddr::new(address(raw.saddr), raw.sport),
         destination: SocketAddr::new(address(raw.daddr), raw.dport),
         transport: match raw.protocol {
-            6 => Transport::Tcp,
-            17 => Transport::Udp,
+            TCP => Transport::Tcp,
+            UDP => Transport::Udp,
             other => return Err(WireError::Protocol(other)),
         },
     })

@@ -1,6 +1,7 @@
 //! Events: what a [`crate::source`] yields and the core works on. Decoded from the kernel's wire records (or a
 //! recording), free of kernel layout.
 
+mod connection;
 mod decode;
 mod packet;
 #[cfg(test)]
@@ -10,10 +11,11 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+pub use connection::{ConnectFailure, ConnectionChange, Retransmission, StreamBytes, TcpState};
 pub use decode::{Names, WireError, decode};
 pub use packet::{
     Clash, Confirm, ConfirmResult, Connection, DropPlace, Eviction, Icmp, IcmpError, Loss, NetfilterHook,
-    Packet, PacketDrop, Refused, SendFailure, TableFull, Tracking,
+    Packet, PacketDrop, Refused, SendFailure, TableFull, TcpHead, Tracking,
 };
 
 /// Kernel time: nanoseconds of `CLOCK_MONOTONIC`.
@@ -51,6 +53,16 @@ pub enum Event {
     Icmp(Box<Icmp>),
     /// The kernel refused to send a DNS message.
     SendFailure(SendFailure),
+    /// Bytes of a TCP connection passed a socket.
+    Stream(StreamBytes),
+    /// A TCP connection changed its state.
+    Connection(ConnectionChange),
+    /// A TCP segment was sent again.
+    Retransmission(Retransmission),
+    /// The kernel refused to open a TCP connection.
+    ConnectFailure(ConnectFailure),
+    /// A module was loaded into the kernel.
+    Module { time: KernelTime, name: String },
     /// Events were lost: not one of the kernel's, but of whoever reads them.
     Loss(Loss),
 }
@@ -67,6 +79,11 @@ impl Event {
             Self::Drop(drop) => drop.time,
             Self::Icmp(icmp) => icmp.time,
             Self::SendFailure(failure) => failure.time,
+            Self::Stream(bytes) => bytes.time,
+            Self::Connection(change) => change.time,
+            Self::Retransmission(again) => again.time,
+            Self::ConnectFailure(failure) => failure.time,
+            Self::Module { time, .. } => *time,
             Self::Loss(loss) => loss.time,
         }
     }

@@ -14,10 +14,24 @@ pub struct Packet {
     /// Inode number of the network namespace; none if the kernel's structures did not tell.
     pub netns: Option<u32>,
     pub tracking: Tracking,
-    /// The beginning of the DNS message: header and question, if the packet held them.
+    /// Of a TCP packet.
+    pub tcp: Option<TcpHead>,
+    /// The beginning of the payload: of a UDP packet the DNS message's header and question, if it held them; of a TCP
+    /// packet whatever part of the stream it carries.
     pub payload: Bytes,
-    /// Bytes of the DNS message.
+    /// Bytes of payload.
     pub length: u32,
+}
+
+/// What a TCP header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpHead {
+    /// Sequence number of the first byte of payload, or of the SYN.
+    pub seq: u32,
+    pub syn: bool,
+    pub ack: bool,
+    pub fin: bool,
+    pub rst: bool,
 }
 
 /// What connection tracking knows of a packet.

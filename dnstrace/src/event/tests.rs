@@ -116,7 +116,15 @@ fn a_template_is_no_entry() {
         let connection = wire::Connection { ct, original: flow(protocol), reply: flow(protocol) };
         let raw = wire::IcmpEvent {
             header: EventHeader { time_ns: 9, kind: kind::ICMP, hook: 0, cpu: 0 },
-            packet: wire::Packet { flow: flow(17), connection, netns: 1, ctinfo: 2, length: 0, captured: 0 },
+            packet: wire::Packet {
+                flow: flow(17),
+                connection,
+                netns: 1,
+                ctinfo: 2,
+                tcp: wire::TcpHead { seq: 0, flags: 0, reserved: [0; 3] },
+                length: 0,
+                captured: 0,
+            },
             direction: wire::SENT,
             icmp_type: 3,
             icmp_code: 3,

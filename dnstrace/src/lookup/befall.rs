@@ -33,7 +33,7 @@ impl Tracker {
         }
         let asked = place_of(found).and_then(|place| self.table.known(place)).map(|known| known.remote);
         let untranslated = match leg {
-            Leg::Query => None,
+            Leg::Query | Leg::Syn | Leg::SynAck => None,
             Leg::Answer => asked.and_then(|asked| untranslated(&drop.packet, asked, &drop.place)),
         };
         let what = What::Dropped(Dropped {
@@ -156,7 +156,7 @@ impl Tracker {
         out: &mut Vec<Output>,
     ) {
         let server = match leg {
-            Leg::Query => Found::Nobody,
+            Leg::Query | Leg::Syn | Leg::SynAck => Found::Nobody,
             Leg::Answer => {
                 let sought = Sought::of(step.time, packet, decoded.message.as_ref());
                 Sought { is_drop, ..sought }.server(&self.table)

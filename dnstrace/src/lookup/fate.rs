@@ -89,6 +89,7 @@ fn verdict(step: &Step, attempt: &Attempt) -> Option<Verdict> {
         What::Dropped(_) => Some(Verdict::AnswerDropped),
         What::SendFailed { .. } => Some(Verdict::SendFailed),
         What::Evicted => Some(Verdict::Evicted),
+        What::Retransmitted { .. } | What::ConnectFailed { .. } | What::ConnectionEnded(_) => None,
         What::Conntrack(_) | What::IcmpSent { .. } | What::IcmpReceived { .. } => None,
     }
 }

@@ -117,8 +117,8 @@ impl<'a> Sought<'a> {
         let by_entry = original.into_iter().map(|flow| (Client, flow));
         // An answer whose entry has gone is the first packet of an entry of its own.
         let (headers, entry) = match leg {
-            Leg::Query => (self.flow, original),
-            Leg::Answer => (self.flow.reversed(), original.map(Flow::reversed)),
+            Leg::Query | Leg::Syn => (self.flow, original),
+            Leg::Answer | Leg::SynAck => (self.flow.reversed(), original.map(Flow::reversed)),
         };
         let translated = [original, entry].into_iter().flatten().map(|flow| (Translated, flow));
         let by_headers = [(Client, headers), (Translated, headers)].into_iter().chain(translated);
@@ -205,7 +205,7 @@ impl<'a> Sought<'a> {
         let Some(attempt) = known.open else { return 0 };
         let is_first_drop = !self.is_drop || !has_dropped(attempt, leg);
         match leg {
-            Leg::Query => u8::from(is_first_drop),
+            Leg::Query | Leg::Syn | Leg::SynAck => u8::from(is_first_drop),
             Leg::Answer if !known.is_waiting() => 0,
             Leg::Answer => 1 + u8::from(is_first_drop) + 2 * u8::from(!is_dead(attempt)),
         }

@@ -26,10 +26,12 @@ mod tracker;
 pub use conversation::{Conversation, Role};
 pub use limits::{Limits, Sight, Totals};
 pub use model::{
-    Answer, Attempt, Fate, Observation, Outcome, Query, Stray, StrayPacket, StrayPacketReason, StrayReason,
+    Answer, Attempt, Carrier, Fate, Observation, Outcome, Protocol, Query, Stray, StrayPacket,
+    StrayPacketReason, StrayReason, TcpConnection,
 };
 pub use step::{
-    Conntrack, Dropped, InsertFailure, Insertion, Leg, REPLY_ONLY_LIFE, Step, What, Winner, WinnerQuery,
+    ConnectionEnd, Conntrack, Dropped, InsertFailure, Insertion, Leg, REPLY_ONLY_LIFE, Step, What, Winner,
+    WinnerQuery,
 };
 pub use tracker::{Output, Tracker};
 

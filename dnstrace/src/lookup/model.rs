@@ -8,7 +8,7 @@ use crate::{
     identify::Owner,
 };
 
-use super::{Conversation, Role, Step};
+use super::{ConnectionEnd, Conversation, Role, Step};
 
 /// A message with all that is known of it: what the tracker is fed.
 #[derive(Clone, Debug)]
@@ -57,11 +57,28 @@ pub struct Attempt {
     pub edns: Option<Edns>,
     /// The endpoint behind the address that was asked, where a translation was seen.
     pub endpoint: Option<SocketAddr>,
+    /// The TCP connection that it went over.
+    pub carrier: Option<Carrier>,
     /// What befell its packets, in order of time. Of a server's attempt: what befell its answer.
     pub steps: Vec<Step>,
     /// Steps beyond what is kept (see `Limits::steps`).
     pub steps_left_out: u32,
     pub fate: Fate,
+}
+
+/// The TCP connection of an attempt, as it was when the query was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carrier {
+    /// Serial number of the connection within the trace, from 1.
+    pub connection: u64,
+    /// When its SYN was sent; none at a server, and if that was before the trace.
+    pub opened: Option<KernelTime>,
+    /// When it was open; none if that was not seen.
+    pub established: Option<KernelTime>,
+    /// How often its SYN had to be sent again.
+    pub syn_retransmissions: u32,
+    /// Queries that went over it before this one.
+    pub queries_before: u64,
 }
 
 /// What became of an attempt. Where several are true the cause is told: a query that was rejected was dropped as well,
@@ -88,6 +105,10 @@ pub enum Fate {
     AnswerDropped { step: usize },
     /// The connection tracking entry was thrown out before the answer came; the answer was not seen again.
     Evicted { step: usize },
+    /// The TCP connection could not be opened. The step tells the errno.
+    ConnectFailed { step: usize },
+    /// The TCP connection ended before the answer came. The step tells how.
+    ConnectionLost { step: usize },
     /// None came for `waited` nanoseconds: until the resolver tried again, or the time-out.
     Unanswered { waited: u64 },
     /// None was seen for `waited` nanoseconds, but `lost` events were lost meanwhile: its fate may be among them.
@@ -190,6 +211,58 @@ pub enum StrayReason {
     /// A response to an attempt of this query that came from the endpoint's address: nobody had translated it back to
     /// the one that was `asked`. A socket that is not connected takes it in; its program does not (musl).
     Untranslated { query: u64, asked: SocketAddr },
+    /// Bytes of a TCP connection between which the messages cannot be told apart: it was open before the trace, or
+    /// part of it was not captured. The observation's `length` says how many were skipped.
+    StreamSkipped,
+    /// A TCP connection that does not speak DNS. The observation holds its beginning.
+    StreamNotDns,
+}
+
+/// A TCP connection that has something to tell beside its queries: it could not be opened, or it is encrypted.
+#[derive(Clone, Debug)]
+pub struct TcpConnection {
+    /// Serial number within the trace, from 1.
+    pub number: u64,
+    /// Whether the traced socket opened it or was connected to.
+    pub role: Role,
+    pub protocol: Protocol,
+    /// Of the process that opened it; none if that was not seen (opened before the trace, or by a peer).
+    pub owner: Option<Owner>,
+    pub task: Option<Task>,
+    /// Inode number of the socket's network namespace.
+    pub netns: u32,
+    /// The traced socket's end; the port is 0 where it never had one.
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// The endpoint behind `remote`, where a translation was seen.
+    pub endpoint: Option<SocketAddr>,
+    /// When its SYN was sent, else when it was first seen.
+    pub time: KernelTime,
+    /// Whether `time` is of its SYN.
+    pub seen_from_start: bool,
+    pub established: Option<KernelTime>,
+    /// What befell its packets, in order of time: SYNs sent again, drops, ICMP errors, conntrack insertion.
+    pub steps: Vec<Step>,
+    pub steps_left_out: u32,
+    /// Bytes that the peer has acknowledged, and that came from it.
+    pub bytes_acked: u64,
+    pub bytes_received: u64,
+    /// The kernel's smoothed round-trip time, in microseconds.
+    pub rtt_us: Option<u32>,
+    /// How it ended; none if it was still open when the trace ended.
+    pub end: Option<ConnectionEnd>,
+    /// When it ended, or the trace did.
+    pub ended: KernelTime,
+}
+
+/// What a TCP connection speaks, by its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Dns,
+    /// DNS over TLS (RFC 7858): what it carries cannot be seen.
+    Tls,
+    /// To port 443 of a well-known resolver: DNS over HTTPS (RFC 8484), most likely. Cannot be seen either.
+    Https,
 }
 
 /// A thing that befell a DNS packet that is no part of a query under way: shown for what it is, never dropped.

@@ -16,13 +16,17 @@ pub struct Step {
     pub what: What,
 }
 
-/// Which of an attempt's two packets.
+/// Which of an attempt's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Leg {
     /// The query, on its way to the server.
     Query,
     /// The response, on its way back.
     Answer,
+    /// The SYN that opens the attempt's TCP connection.
+    Syn,
+    /// Its answer, from the server.
+    SynAck,
 }
 
 /// What happened.
@@ -47,6 +51,33 @@ pub enum What {
     },
     /// The query's connection tracking entry was thrown out of the full table: its answer will not be translated.
     Evicted,
+    /// The kernel sent a segment of the attempt's TCP connection again, as nobody had acknowledged it: at the client
+    /// its SYN or query, at the server its answer.
+    Retransmitted {
+        leg: Leg,
+    },
+    /// The TCP connection could not be opened: the positive errno that the program is told.
+    ConnectFailed {
+        errno: u16,
+    },
+    /// The TCP connection ended while the attempt waited.
+    ConnectionEnded(ConnectionEnd),
+}
+
+/// How a TCP connection ended, as one of its sockets saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionEnd {
+    /// The socket's own program closed it (a FIN was sent first).
+    Closed,
+    /// The peer closed it (a FIN came first).
+    ClosedByPeer,
+    /// The socket's own program gave it up (a RST was sent).
+    Aborted,
+    /// The peer gave it up (a RST came): `ECONNRESET`, or `ECONNREFUSED` where it was not open yet.
+    Reset,
+    /// The kernel gave it up with this positive errno: `ETIMEDOUT` when nothing was acknowledged any more,
+    /// `EHOSTUNREACH` and others when an ICMP error said so.
+    Failed { errno: u16 },
 }
 
 /// A packet was dropped.

@@ -7,7 +7,7 @@ use crate::{
 
 use super::{
     Answer, Attempt, Conversation, Fate, Limits, Observation, Outcome, Query, Role, Sight, Stray,
-    StrayPacket, StrayReason, Totals,
+    StrayPacket, StrayReason, TcpConnection, Totals,
     entries::Entries,
     fate::{is_dead, judge},
     gaps::Gaps,
@@ -23,6 +23,7 @@ pub enum Output {
     Query(Box<Query>),
     Stray(Box<Stray>),
     Packet(Box<StrayPacket>),
+    Connection(Box<TcpConnection>),
 }
 
 /// Queries under way, and those that ended a moment ago.
@@ -195,6 +196,7 @@ pub(super) fn attempt(observation: &Observation) -> Option<Attempt> {
         flags: message.flags,
         edns: message.edns,
         endpoint: None,
+        carrier: None,
         steps: Vec::new(),
         steps_left_out: 0,
         fate: Fate::Open,

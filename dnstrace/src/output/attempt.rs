@@ -134,6 +134,8 @@ fn fate(attempt: &Attempt, scene: &Scene) -> String {
             if *lost == 1 { "1 event was".to_owned() } else { format!("{lost} events were") }
         ),
         Fate::NotAwaited => "not waited for, another attempt was answered first".to_owned(),
+        Fate::ConnectFailed { .. } => "connect failed".to_owned(),
+        Fate::ConnectionLost { .. } => "connection lost".to_owned(),
     }
 }
 
@@ -154,6 +156,8 @@ pub(super) fn ending(query: &Query) -> &'static str {
             Fate::AnswerDropped { .. } => "no answer: dropped on its way back",
             Fate::AnsweredLate { .. } => "no answer read in time",
             Fate::Evicted { .. } => "no answer: conntrack entry thrown out",
+            Fate::ConnectFailed { .. } => "no answer: connect failed",
+            Fate::ConnectionLost { .. } => "no answer: connection lost",
             Fate::Unknown { .. } => "no answer seen, but events were lost",
             Fate::Open | Fate::Answered(_) | Fate::Unanswered { .. } | Fate::NotAwaited => "no answer",
         },

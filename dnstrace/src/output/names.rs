@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use crate::{
     event::{IcmpError, NetfilterHook, Transport},
-    lookup::{Fate, Leg},
+    lookup::{ConnectionEnd, Fate, Leg},
 };
 
 /// A fate as JSON and the summary's counts name it.
@@ -24,6 +24,19 @@ pub(super) fn fate(fate: &Fate) -> &'static str {
         Fate::Unanswered { .. } => "unanswered",
         Fate::Unknown { .. } => "unknown",
         Fate::NotAwaited => "not_awaited",
+        Fate::ConnectFailed { .. } => "connect_failed",
+        Fate::ConnectionLost { .. } => "connection_lost",
+    }
+}
+
+/// How a TCP connection ended, as JSON names it.
+pub(super) fn connection_end(end: ConnectionEnd) -> &'static str {
+    match end {
+        ConnectionEnd::Closed => "closed",
+        ConnectionEnd::ClosedByPeer => "closed_by_peer",
+        ConnectionEnd::Aborted => "aborted",
+        ConnectionEnd::Reset => "reset",
+        ConnectionEnd::Failed { .. } => "failed",
     }
 }
 
@@ -31,6 +44,8 @@ pub(super) fn leg(leg: Leg) -> &'static str {
     match leg {
         Leg::Query => "query",
         Leg::Answer => "answer",
+        Leg::Syn => "syn",
+        Leg::SynAck => "syn_ack",
     }
 }
 

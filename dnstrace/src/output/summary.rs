@@ -82,7 +82,12 @@ impl ConntrackCounts {
             },
             What::Dropped(dropped) => self.table_full += u64::from(dropped.table_full.is_some()),
             What::Evicted => self.evictions += 1,
-            What::IcmpSent { .. } | What::IcmpReceived { .. } | What::SendFailed { .. } => {}
+            What::IcmpSent { .. }
+            | What::IcmpReceived { .. }
+            | What::SendFailed { .. }
+            | What::Retransmitted { .. }
+            | What::ConnectFailed { .. }
+            | What::ConnectionEnded(_) => {}
         }
     }
 
@@ -135,6 +140,7 @@ impl Summary {
                 self.counts.packets += 1;
                 self.counts.conntrack.add(&packet.step);
             }
+            Output::Connection(_) => {}
             Output::Stray(_) => {
                 self.counts.strays += 1;
                 self.counts.messages += 1;

@@ -60,6 +60,7 @@ impl Table {
             Output::Query(query) => self.query(query),
             Output::Stray(stray) => self.stray(stray),
             Output::Packet(packet) => self.packet(packet),
+            Output::Connection(_) => String::new(),
         }
     }
 
@@ -174,6 +175,13 @@ fn stray_words(stray: &Stray) -> String {
             let what = defect.map_or_else(|| "a message without a question".to_owned(), answer::defect);
             format!("{what} ({} bytes)", observation.seen.length)
         }
+        StrayReason::StreamSkipped => {
+            format!(
+                "{} bytes of a TCP connection skipped: where its messages begin is not known",
+                observation.seen.length
+            )
+        }
+        StrayReason::StreamNotDns => "a TCP connection that does not speak DNS".to_owned(),
         StrayReason::QueryNotSeen => format!("{status}: an answer whose query was not seen"),
         StrayReason::Surplus { .. } => format!("{status}: one more answer to a query that has ended"),
         StrayReason::Late { after, .. } => {

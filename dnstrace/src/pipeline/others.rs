@@ -79,6 +79,11 @@ impl Flows {
             | Event::Cgroup(_)
             | Event::Clash(_)
             | Event::SendFailure(_)
+            | Event::Stream(_)
+            | Event::Connection(_)
+            | Event::Retransmission(_)
+            | Event::ConnectFailure(_)
+            | Event::Module { .. }
             | Event::Loss(_) => None,
         }
     }

@@ -157,7 +157,8 @@ impl Client {
 impl Pkt {
     fn new(flow: Flow, message: Message) -> Self {
         let tracking = Tracking::None;
-        let packet = Packet { flow, netns: Some(NODE), tracking, payload: Bytes::new(), length: 40 };
+        let packet =
+            Packet { flow, netns: Some(NODE), tracking, tcp: None, payload: Bytes::new(), length: 40 };
         Self { packet, message: Some(message) }
     }
 

@@ -12,6 +12,7 @@ pub fn told(out: &[Output]) -> Vec<String> {
         .map(|output| match output {
             Output::Query(query) => query_words(query),
             Output::Stray(stray) => format!("stray {:?}", stray.reason),
+            Output::Connection(connection) => format!("connection {}", connection.number),
             Output::Packet(stray) => format!("{:?}: {}", stray.reason, step_words(&stray.step)),
         })
         .collect()
@@ -52,11 +53,18 @@ fn fate_words(fate: &Fate) -> String {
         Fate::Unanswered { .. } => "unanswered".to_owned(),
         Fate::Unknown { lost, .. } => format!("unknown, {lost} lost"),
         Fate::NotAwaited => "not awaited".to_owned(),
+        Fate::ConnectFailed { step } => format!("connect failed {}", step + 1),
+        Fate::ConnectionLost { step } => format!("connection lost {}", step + 1),
     }
 }
 
 fn step_words(step: &Step) -> String {
-    let of = |leg: Leg| if leg == Leg::Query { "q" } else { "a" };
+    let of = |leg: Leg| match leg {
+        Leg::Query => "q",
+        Leg::Answer => "a",
+        Leg::Syn => "syn",
+        Leg::SynAck => "syn-ack",
+    };
     let error = |error: &IcmpError| match error {
         IcmpError::V4 { kind, code } | IcmpError::V6 { kind, code } => format!("{kind}/{code}"),
     };
@@ -89,6 +97,9 @@ fn step_words(step: &Step) -> String {
         What::IcmpReceived { leg, error: e } => format!("icmp {} received {}", of(*leg), error(e)),
         What::SendFailed { errno } => format!("errno {errno}"),
         What::Evicted => "thrown out".to_owned(),
+        What::Retransmitted { leg } => format!("again {}", of(*leg)),
+        What::ConnectFailed { errno } => format!("connect errno {errno}"),
+        What::ConnectionEnded(end) => format!("ended {end:?}"),
     }
 }
 

@@ -55,6 +55,8 @@ impl<'a> MessageLine<'a> {
             StrayReason::Surplus { query } => ("surplus", Some(query), None),
             StrayReason::Late { query, after } => ("late", Some(query), Some(after)),
             StrayReason::Untranslated { query, .. } => ("untranslated", Some(query), None),
+            StrayReason::StreamSkipped => ("stream_skipped", None, None),
+            StrayReason::StreamNotDns => ("stream_not_dns", None, None),
         };
         Self {
             schema_version: SCHEMA_VERSION,

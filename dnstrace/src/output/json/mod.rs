@@ -35,6 +35,7 @@ pub fn line(output: &Output, clock: &WallClock) -> serde_json::Result<String> {
         Output::Query(query) => serde_json::to_string(&QueryLine::new(query, clock)),
         Output::Stray(stray) => serde_json::to_string(&MessageLine::new(stray, clock)),
         Output::Packet(packet) => serde_json::to_string(&PacketLine::new(packet, clock)),
+        Output::Connection(connection) => serde_json::to_string(&connection.number),
     }
 }
 

@@ -192,7 +192,9 @@ fn fate_step(fate: &Fate) -> Option<usize> {
         | Fate::Dropped { step }
         | Fate::Rejected { step }
         | Fate::AnswerDropped { step }
-        | Fate::Evicted { step } => Some(*step),
+        | Fate::Evicted { step }
+        | Fate::ConnectFailed { step }
+        | Fate::ConnectionLost { step } => Some(*step),
         Fate::Open
         | Fate::Answered(_)
         | Fate::Unanswered { .. }

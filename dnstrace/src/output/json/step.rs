@@ -36,6 +36,20 @@ enum WhatFields<'a> {
         error: String,
     },
     Evicted,
+    Retransmitted {
+        /// `syn`, `query`, `answer`
+        of: &'static str,
+    },
+    ConnectFailed {
+        /// Positive.
+        errno: u16,
+        /// `ECONNREFUSED`
+        error: String,
+    },
+    ConnectionEnded {
+        /// `closed`, `closed_by_peer`, `aborted`, `reset`, `failed`
+        end: &'static str,
+    },
 }
 
 #[derive(Serialize)]
@@ -122,6 +136,11 @@ impl<'a> WhatFields<'a> {
             What::IcmpReceived { leg, error } => Self::Icmp(IcmpFields::new(*leg, "received", *error)),
             What::SendFailed { errno } => Self::SendFailed { errno: *errno, error: names::errno(*errno) },
             What::Evicted => Self::Evicted,
+            What::Retransmitted { leg } => Self::Retransmitted { of: names::leg(*leg) },
+            What::ConnectFailed { errno } => {
+                Self::ConnectFailed { errno: *errno, error: names::errno(*errno) }
+            }
+            What::ConnectionEnded(end) => Self::ConnectionEnded { end: names::connection_end(*end) },
         }
     }
 }

@@ -38,6 +38,8 @@ fn subject(leg: Leg, scene: &Scene) -> &'static str {
         (Leg::Answer, Some(_)) => "its answer was dropped",
         (Leg::Query, None) => "query dropped",
         (Leg::Answer, None) => "answer dropped",
+        (Leg::Syn, _) => "SYN dropped",
+        (Leg::SynAck, _) => "SYN-ACK dropped",
     }
 }
 
@@ -97,9 +99,9 @@ fn follows_failed_insertion(dropped: &Dropped, step: &Step, scene: &Scene) -> bo
 
 fn no_socket(dropped: &Dropped) -> &'static str {
     match (dropped.leg, dropped.untranslated) {
-        (Leg::Query, _) => "no socket listens there",
-        (Leg::Answer, Some(_)) => "no socket expects it from there",
-        (Leg::Answer, None) => "no socket waits for it any more",
+        (Leg::Query | Leg::Syn, _) => "no socket listens there",
+        (Leg::Answer | Leg::SynAck, Some(_)) => "no socket expects it from there",
+        (Leg::Answer | Leg::SynAck, None) => "no socket waits for it any more",
     }
 }
 

@@ -8,8 +8,8 @@ use crate::{
     dns::record_type,
     event::{Flow, KernelTime},
     lookup::{
-        Attempt, Conntrack, InsertFailure, Insertion, Leg, Query, REPLY_ONLY_LIFE, Role, Step, What, Winner,
-        WinnerQuery,
+        Attempt, ConnectionEnd, Conntrack, InsertFailure, Insertion, Leg, Query, REPLY_ONLY_LIFE, Role, Step,
+        What, Winner, WinnerQuery,
     },
 };
 
@@ -42,6 +42,9 @@ pub(super) fn words(step: &Step, scene: &Scene) -> String {
         }
         What::SendFailed { errno } => refusal(*errno, scene),
         What::Evicted => evicted(scene).to_owned(),
+        What::Retransmitted { leg } => format!("{} sent again by the kernel", tcp_part(*leg)),
+        What::ConnectFailed { errno } => format!("connect failed: {}", names::errno(*errno)),
+        What::ConnectionEnded(end) => ended(*end),
     };
     match place(step.netns, scene) {
         Some(place) => format!("{place}: {what}"),
@@ -51,8 +54,29 @@ pub(super) fn words(step: &Step, scene: &Scene) -> String {
 
 fn to_answer(leg: Leg) -> &'static str {
     match leg {
-        Leg::Query => "",
-        Leg::Answer => " to the server for its answer",
+        Leg::Query | Leg::Syn => "",
+        Leg::Answer | Leg::SynAck => " to the server for its answer",
+    }
+}
+
+/// What of a TCP connection a packet carried.
+fn tcp_part(leg: Leg) -> &'static str {
+    match leg {
+        Leg::Query => "query",
+        Leg::Answer => "answer",
+        Leg::Syn => "SYN",
+        Leg::SynAck => "SYN-ACK",
+    }
+}
+
+/// How a connection ended while an attempt waited.
+fn ended(end: ConnectionEnd) -> String {
+    match end {
+        ConnectionEnd::Closed => "connection closed by the program".to_owned(),
+        ConnectionEnd::ClosedByPeer => "connection closed by the server".to_owned(),
+        ConnectionEnd::Aborted => "connection aborted by the program".to_owned(),
+        ConnectionEnd::Reset => "connection reset by the server".to_owned(),
+        ConnectionEnd::Failed { errno } => format!("connection given up: {}", names::errno(errno)),
     }
 }
 

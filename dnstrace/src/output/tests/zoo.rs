@@ -78,6 +78,7 @@ pub(super) fn attempt(time: u64, steps: Vec<Step>, fate: Fate) -> Attempt {
         _ => None,
     };
     Attempt {
+        carrier: None,
         time: KernelTime(time),
         conversation: Conversation {
             netns: POD,

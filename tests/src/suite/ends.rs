@@ -12,9 +12,9 @@ use super::{
 use crate::lab::clients::dig;
 
 pub const TESTS: &[Test] = &[
-    ("signals, --duration and --count end with a summary", ordered_ends),
-    ("a closed pipe is a quiet end", a_closed_pipe_is_a_quiet_end),
-    ("nothing remains after kill -9", nothing_remains_after_kill_9),
+    Test::new("signals, --duration and --count end with a summary", ordered_ends),
+    Test::new("a closed pipe is a quiet end", a_closed_pipe_is_a_quiet_end),
+    Test::core("nothing remains after kill -9", nothing_remains_after_kill_9),
 ];
 
 fn ask(bench: &Bench) -> Result<()> {

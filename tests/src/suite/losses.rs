@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::{Bench, Test, tracer::Tracer};
 use crate::lab::CLUSTER_DNS;
 
-pub const TESTS: &[Test] = &[("what the ring loses is counted, and no fate guessed", what_the_ring_loses)];
+pub const TESTS: &[Test] =
+    &[Test::core("what the ring loses is counted, and no fate guessed", what_the_ring_loses)];
 
 /// Queries while nobody reads a ring that has room for a few hundred messages.
 const QUERIES: u64 = 1500;

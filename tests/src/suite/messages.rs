@@ -20,12 +20,12 @@ use crate::lab::{
 };
 
 pub const TESTS: &[Test] = &[
-    ("10,000 lookups of four clients in three pods", lookups_of_four_clients_in_three_pods),
-    ("every way of sending and receiving", every_way_of_sending_and_receiving),
-    ("large answers are whole or said to be cut", large_answers_are_whole_or_said_to_be_cut),
-    ("an unanswered query and its retries", an_unanswered_query_and_its_retries),
-    ("what is not DNS is said to be not DNS", what_is_not_dns),
-    ("pods with the same port and ids do not mix", pods_with_the_same_port_and_ids),
+    Test::core("10,000 lookups of four clients in three pods", lookups_of_four_clients_in_three_pods),
+    Test::core("every way of sending and receiving", every_way_of_sending_and_receiving),
+    Test::core("large answers are whole or said to be cut", large_answers_are_whole_or_said_to_be_cut),
+    Test::new("an unanswered query and its retries", an_unanswered_query_and_its_retries),
+    Test::core("what is not DNS is said to be not DNS", what_is_not_dns),
+    Test::new("pods with the same port and ids do not mix", pods_with_the_same_port_and_ids),
 ];
 
 /// Lookups of each kind of client; getaddrinfo sends two queries for one.
@@ -40,29 +40,30 @@ fn lookups_of_four_clients_in_three_pods(bench: &Bench) -> Result<()> {
     let third = Pod::start(&bench.lab.node, "kube-system", "kube-proxy-m4x9d", &options)?;
     let before = [Snmp::of(cart.netns())?, Snmp::of(web.netns())?, Snmp::of_node()?];
     let server = CLUSTER_DNS.to_string();
+    let [sockets, glibc, musl, digs] = [SOCKETS, GLIBC, MUSL, DIG].map(|count| bench.scaled(count));
     let (lines, _) = Said::lines_of(&["-A"], || {
         thread::scope(|scope| {
-            let sockets = scope.spawn(|| {
-                let count = SOCKETS.to_string();
+            let asking = scope.spawn(|| {
+                let count = sockets.to_string();
                 let options = ["--server", &server, "--tag", "sock", "--bulk", &count, "--window", "8"];
                 let tally = bench.clients.sockets(cart, "cart", &options)?;
-                ensure!((tally.sent, tally.received) == (SOCKETS, SOCKETS), "{tally:?}");
+                ensure!((tally.sent, tally.received) == (sockets, sockets), "{tally:?}");
                 Ok(())
             });
-            let glibc = bench.clients.lookup_bulk(web, "web", Client::LookupGlibc, GLIBC, "glibc")?;
-            ensure!(glibc.tally.resolved == GLIBC, "{glibc:?}");
-            let musl = bench.clients.lookup_bulk(&third, "app", Client::LookupMusl, MUSL, "musl")?;
-            ensure!(musl.tally.resolved == MUSL, "{musl:?}");
-            let questions: Vec<_> = (0..DIG).map(|n| format!("dig-{n}.dig.test.cluster.local")).collect();
+            let run = bench.clients.lookup_bulk(web, "web", Client::LookupGlibc, glibc, "glibc")?;
+            ensure!(run.tally.resolved == glibc, "{run:?}");
+            let run = bench.clients.lookup_bulk(&third, "app", Client::LookupMusl, musl, "musl")?;
+            ensure!(run.tally.resolved == musl, "{run:?}");
+            let questions: Vec<_> = (0..digs).map(|n| format!("dig-{n}.dig.test.cluster.local")).collect();
             let dug = dig_batch(cart, "proxy", &["+short"], &questions)?.success()?;
-            ensure!(dug.stdout.lines().count() as u64 == DIG, "{} lines", dug.stdout.lines().count());
-            sockets.join().ok().context("the sockets client's thread died")?
+            ensure!(dug.stdout.lines().count() as u64 == digs, "{} lines", dug.stdout.lines().count());
+            asking.join().ok().context("the sockets client's thread died")?
         })
     })?;
-    each_name_once(&lines, "sockets", "shop", "cart-7d4f", "cart", SOCKETS)?;
-    each_name_once(&lines, "lookup-glibc", "shop", "web-0", "web", 2 * GLIBC)?;
-    each_name_once(&lines, "lookup-musl", "kube-system", "kube-proxy-m4x9d", "app", 2 * MUSL)?;
-    each_name_once(&lines, "dig", "shop", "cart-7d4f", "proxy", DIG)?;
+    each_name_once(&lines, "sockets", "shop", "cart-7d4f", "cart", sockets)?;
+    each_name_once(&lines, "lookup-glibc", "shop", "web-0", "web", 2 * glibc)?;
+    each_name_once(&lines, "lookup-musl", "kube-system", "kube-proxy-m4x9d", "app", 2 * musl)?;
+    each_name_once(&lines, "dig", "shop", "cart-7d4f", "proxy", digs)?;
     ensure!(lines.messages.is_empty(), "{:?}", lines.messages.first());
 
     // What the kernel counted in each client's namespace is what dnstrace saw there.
@@ -77,7 +78,7 @@ fn lookups_of_four_clients_in_three_pods(bench: &Bench) -> Result<()> {
         );
     }
     // And the servers took in what the clients sent, each once.
-    let total = SOCKETS + 2 * GLIBC + 2 * MUSL + DIG;
+    let total = sockets + 2 * glibc + 2 * musl + digs;
     ensure!(lines.served().count() as u64 >= total, "{} served of {total}", lines.served().count());
     ensure!(
         lines.served().all(|query| query["namespace"] == "kube-system" && query["outcome"] == "answered")

@@ -24,6 +24,9 @@ pub struct SuiteArgs {
     /// Only the tests whose name contains this
     #[arg(long, default_value = "")]
     only: String,
+    /// Only the short selection that every kernel must pass: one test of each kind, with fewer lookups
+    #[arg(long)]
+    core: bool,
     #[command(flatten)]
     node: NodeArgs,
 }
@@ -32,22 +35,53 @@ pub struct SuiteArgs {
 pub struct Bench {
     pub lab: Lab,
     pub clients: Clients,
+    /// Whether this is the short selection.
+    core: bool,
 }
 
-type Test = (&'static str, fn(&Bench) -> Result<()>);
+impl Bench {
+    /// How many lookups to make where the whole suite makes `count`.
+    fn scaled(&self, count: u64) -> u64 {
+        if self.core { count / 10 } else { count }
+    }
+}
+
+/// A test of the suite.
+#[derive(Clone, Copy)]
+struct Test {
+    name: &'static str,
+    /// Whether it is in the short selection.
+    core: bool,
+    run: fn(&Bench) -> Result<()>,
+}
+
+impl Test {
+    const fn new(name: &'static str, run: fn(&Bench) -> Result<()>) -> Self {
+        Self { name, core: false, run }
+    }
+
+    /// One of the short selection.
+    const fn core(name: &'static str, run: fn(&Bench) -> Result<()>) -> Self {
+        Self { name, core: true, run }
+    }
+
+    fn is_picked(&self, args: &SuiteArgs) -> bool {
+        self.name.contains(&args.only) && (self.core || !args.core)
+    }
+}
 
 /// Runs the tests one after another in one lab, all of them even after a failure.
 pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
     let started = Instant::now();
-    let bench = Bench { lab: Lab::start(args.node.start()?)?, clients: Clients::new()? };
+    let bench = Bench { lab: Lab::start(args.node.start()?)?, clients: Clients::new()?, core: args.core };
     println!("{:>7.2} s  the lab is built", started.elapsed().as_secs_f64());
     let tests =
         [messages::TESTS, owners::TESTS, refusals::TESTS, ends::TESTS, losses::TESTS, &fates::tests()]
             .concat();
     let (mut passed, mut failed) = (0, 0);
-    for (name, test) in tests.iter().filter(|(name, _)| name.contains(&args.only)) {
+    for Test { name, run, .. } in tests.iter().filter(|test| test.is_picked(args)) {
         let started = Instant::now();
-        let result = test(&bench);
+        let result = run(&bench);
         let seconds = started.elapsed().as_secs_f64();
         match result {
             Ok(()) => {

@@ -7,10 +7,10 @@ use anyhow::{Result, ensure};
 use super::{Bench, Test, tracer::Tracer};
 
 pub const TESTS: &[Test] = &[
-    ("unknown and ambiguous pods are refused with the near matches", pods),
-    ("missing capabilities are named", capabilities),
-    ("a kernel that is too old or has no BTF is refused", kernels),
-    ("a command line without sense is refused", usage),
+    Test::new("unknown and ambiguous pods are refused with the near matches", pods),
+    Test::new("missing capabilities are named", capabilities),
+    Test::core("a kernel that is too old or has no BTF is refused", kernels),
+    Test::new("a command line without sense is refused", usage),
 ];
 
 /// Runs a command line; it must end with `exit`, say one line that has all of `words`, and print nothing.

@@ -16,7 +16,7 @@ use crate::lab::{
     trouble::conntrack::{self, Clash, Failed},
 };
 
-pub const TESTS: &[Test] = &[("fates of queries that clash in conntrack", queries_that_clash)];
+pub const TESTS: &[Test] = &[Test::core("fates of queries that clash in conntrack", queries_that_clash)];
 
 fn queries_that_clash(bench: &Bench) -> Result<()> {
     let (proof, made) = traced(bench, Duration::from_secs(4), |stage| {

@@ -16,9 +16,9 @@ use crate::lab::{
 };
 
 pub const TESTS: &[Test] = &[
-    ("fates of queries that meet rules and routes", rules_and_routes),
-    ("fates of queries on a node that does not forward", no_forwarding),
-    ("fates of pods with the same port and ids", twins),
+    Test::core("fates of queries that meet rules and routes", rules_and_routes),
+    Test::new("fates of queries on a node that does not forward", no_forwarding),
+    Test::new("fates of pods with the same port and ids", twins),
 ];
 
 /// Where a rule's DROP happens: iptables' in `nf_hook_slow`, nft's own since 6.7 or so in `nft_do_chain`.

@@ -18,7 +18,7 @@ use crate::lab::{
 };
 
 pub const TESTS: &[Test] =
-    &[("fates of queries whose first nameserver is no help", first_nameserver_is_no_help)];
+    &[Test::new("fates of queries whose first nameserver is no help", first_nameserver_is_no_help)];
 
 /// A pod that asks a bad server first and a good one next.
 struct Case {

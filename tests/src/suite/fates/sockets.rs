@@ -12,7 +12,7 @@ use super::{
 };
 use crate::lab::trouble::sockets::{self, BURST};
 
-pub const TESTS: &[Test] = &[("fates of answers at their sockets", answers_at_their_sockets)];
+pub const TESTS: &[Test] = &[Test::core("fates of answers at their sockets", answers_at_their_sockets)];
 
 /// How an answer dies that has no room in the receive buffer.
 const FULL_BUFFER: &str = "drop answer SOCKET_RCVBUFF udp_queue_rcv_one_skb|__udp_enqueue_schedule_skb -";

@@ -17,8 +17,8 @@ use crate::lab::{
 };
 
 pub const TESTS: &[Test] = &[
-    ("fates of queries for which the conntrack table has no room", no_room),
-    ("fate of a query whose conntrack entry is thrown out", thrown_out),
+    Test::new("fates of queries for which the conntrack table has no room", no_room),
+    Test::new("fate of a query whose conntrack entry is thrown out", thrown_out),
 ];
 
 fn no_room(bench: &Bench) -> Result<()> {

@@ -13,7 +13,7 @@ use super::{
 use crate::lab::trouble::ways::{self, OTHER_PORT};
 
 pub const TESTS: &[Test] =
-    &[("fates of queries past conntrack and to other ports", past_conntrack_and_to_other_ports)];
+    &[Test::new("fates of queries past conntrack and to other ports", past_conntrack_and_to_other_ports)];
 
 fn past_conntrack_and_to_other_ports(bench: &Bench) -> Result<()> {
     let (proof, endpoint) = traced(bench, Duration::from_secs(1), |stage| {

@@ -48,6 +48,11 @@ pub enum Command {
     Setup(SetupArgs),
     /// List the kernels that the VM can boot, and which of them are fetched
     Kernels,
+    /// Trim the BTF of every kernel anew, for the host tests that look up offsets in it
+    ///
+    /// After a change of what they want (dnstrace/src/capture/btf/tests/wanted.rs). Writes the fixtures and the
+    /// snapshots of what they tell: read the difference that git shows.
+    Btf,
 }
 
 const VM_EXAMPLES: &str = "\

@@ -2,6 +2,7 @@
 
 mod apt;
 mod args;
+mod btf;
 mod build;
 mod kernel;
 mod packages;
@@ -56,6 +57,7 @@ fn run(command: Command) -> Result<ExitCode> {
             kernels(&workspace);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Btf => btf::regenerate(&workspace).map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -73,7 +73,7 @@ fn each_kernel_has_each_member_under_one_of_its_names() {
     }
 }
 
-/// If this fails after a new member in `Offsets`: add it to [`wanted`] and [`regenerate`].
+/// If this fails after a new member in `Offsets`: add it to [`wanted`] and run `cargo xtask btf`.
 #[test]
 fn each_kernel_has_what_the_programs_need() {
     for (series, btf) in kernels() {
@@ -115,9 +115,8 @@ fn enumerators() {
 
 /// Writes the fixtures anew and checks that each tells the same as its whole kernel.
 ///
-/// `DNSTRACE_KERNEL_BTF` names a directory with the whole BTF of each series, `5.10.btf` and so on:
-/// `objcopy --dump-section .BTF=5.10.btf vmlinux /dev/null` takes it out of a kernel image that
-/// `cargo xtask` fetched and unpacked.
+/// `cargo xtask btf` runs it: `DNSTRACE_KERNEL_BTF` names a directory with the whole BTF of each series, `5.10.btf`
+/// and so on.
 #[test]
 #[ignore = "writes into the source tree; needs whole kernels' BTF"]
 fn regenerate() {

@@ -1,4 +1,4 @@
-//! What the checked-in fixtures keep of each kernel. After a change: [`super::kernels::regenerate`].
+//! What the checked-in fixtures keep of each kernel. After a change: `cargo xtask btf`.
 
 /// Members that dnstrace reads, or that tell where to look, each with its other names over the versions.
 pub const MEMBERS: &[&[&str]] = &[
@@ -47,6 +47,10 @@ pub const MEMBERS: &[&[&str]] = &[
     &["tcp_sock.copied_seq"],
     &["tcp_sock.snd_una"],
     &["tcp_sock.rcv_nxt"],
+    &["tcp_sock.bytes_acked"],
+    &["tcp_sock.bytes_received"],
+    &["tcp_sock.srtt_us"],
+    &["inet_connection_sock.icsk_retransmits"],
     // User memory
     &["msghdr.msg_name"],
     &["msghdr.msg_namelen"],
@@ -99,14 +103,28 @@ pub const MEMBERS: &[&[&str]] = &[
     &["cgroup.root"],
     &["cgroup_root.hierarchy_id"],
     &["kernfs_node.id"],
+    // eBPF programs and modules
+    &["bpf_prog.active"],
+    &["module.name"],
+    &["module.state"],
 ];
 
 /// Members that older kernels do not have at all.
-pub const OPTIONAL_MEMBERS: &[&str] = &["iov_iter.ubuf"];
+pub const OPTIONAL_MEMBERS: &[&str] = &["iov_iter.ubuf", "bpf_prog.active"];
 
 pub const ENUMS: &[&str] = &["cgroup_subsys_id", "iter_type", "skb_drop_reason"];
 
-pub const TRACEPOINTS: &[&str] = &["kfree_skb", "cgroup_mkdir", "cgroup_rmdir", "sched_process_exit"];
+pub const TRACEPOINTS: &[&str] = &[
+    "kfree_skb",
+    "cgroup_mkdir",
+    "cgroup_rmdir",
+    "sched_process_exit",
+    "inet_sock_set_state",
+    "tcp_retransmit_skb",
+    "tcp_send_reset",
+    "tcp_receive_reset",
+    "module_load",
+];
 
 /// Those of the core kernel: a module's are in its own BTF.
 pub const FUNCTIONS: &[&str] = &[
@@ -120,6 +138,17 @@ pub const FUNCTIONS: &[&str] = &[
     "tcp_recvmsg",
     "tcp_cleanup_rbuf",
     "tcp_v4_connect",
+    "tcp_v6_connect",
+    "udp_recvmsg",
+    "udpv6_recvmsg",
+    "__udp4_lib_err",
+    "udp_err",
+    "__udp6_lib_err",
+    "udpv6_err",
+    "__udp4_lib_rcv",
+    "udp_rcv",
+    "__udp6_lib_rcv",
+    "udpv6_rcv",
     "nf_hook_slow",
     "__icmp_send",
     "icmp6_send",

@@ -17,6 +17,10 @@ pub struct Losses {
     pub queries_forgotten: u64,
     /// Names of cgroups, pods and containers forgotten for want of room; they are looked up again.
     pub owners_forgotten: u64,
+    /// Bytes of TCP connections in which messages could not be told apart.
+    pub stream_bytes_skipped: u64,
+    /// TCP connections forgotten because too many were under way: part of a message may have been skipped with each.
+    pub streams_forgotten: u64,
     /// Where the kernel's own counters moved further than what was seen.
     pub kernel_gaps: Vec<KernelGap>,
     /// Network namespaces that had gone before their counters could be compared: no loss, but no proof either.
@@ -45,6 +49,8 @@ pub struct HookLosses {
     pub ring_full: u64,
     /// Packets or tasks whose kernel structures could not be read.
     pub unreadable: u64,
+    /// Runs of its program that the kernel skipped, as one was under way on that CPU (`bpf_prog_info.recursion_misses`).
+    pub skipped: u64,
 }
 
 impl Losses {
@@ -68,21 +74,7 @@ impl Losses {
 
     /// A line for each loss.
     fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = Vec::new();
-        for hook in &self.hooks {
-            if hook.ring_full > 0 {
-                lines.push(format!(
-                    "{} events of {} (ring full; try a larger --ring)",
-                    hook.ring_full, hook.hook
-                ));
-            }
-            if hook.unreadable > 0 {
-                lines.push(format!(
-                    "{} packets at {} (kernel memory not readable)",
-                    hook.unreadable, hook.hook
-                ));
-            }
-        }
+        let mut lines: Vec<String> = self.hooks.iter().flat_map(HookLosses::lines).collect();
         let rest = [
             (self.undecoded_records, "records that dnstrace could not decode (please report)"),
             (self.out_of_order, "events out of order: their queries may be told wrongly"),
@@ -92,12 +84,34 @@ impl Losses {
                 self.queries_forgotten,
                 "ended queries forgotten early: late answers may be called answers without a query",
             ),
+            (
+                self.stream_bytes_skipped,
+                "bytes of TCP connections skipped: where messages begin in them is not known",
+            ),
+            (self.streams_forgotten, "TCP connections forgotten: too many under way"),
         ];
         lines.extend(
             rest.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
         );
         lines.extend(self.kernel_gaps.iter().filter(|gap| gap.missed > 0).map(KernelGap::line));
         lines
+    }
+}
+
+impl HookLosses {
+    /// A line for each cause.
+    fn lines(&self) -> Vec<String> {
+        let Self { hook, ring_full, unreadable, skipped } = self;
+        let causes = [
+            (ring_full, format!("events of {hook} (ring full; try a larger --ring)")),
+            (unreadable, format!("packets at {hook} (kernel memory not readable)")),
+            (skipped, format!("calls of {hook} (the kernel did not run the program: busy on that CPU)")),
+        ];
+        causes
+            .iter()
+            .filter(|(count, _)| **count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect()
     }
 }
 
@@ -119,17 +133,19 @@ mod tests {
     fn every_loss_has_its_line() {
         assert_eq!(Losses::default().text(), "nothing was lost\n");
         let losses = Losses {
-            hooks: vec![HookLosses { hook: "ip_send_skb", ring_full: 3, unreadable: 1 }],
+            hooks: vec![HookLosses { hook: "ip_send_skb", ring_full: 3, unreadable: 1, skipped: 2 }],
             undecoded_records: 1,
             out_of_order: 2,
             queries_evicted: 4,
             queries_forgotten: 5,
             owners_forgotten: 6,
+            stream_bytes_skipped: 7,
+            streams_forgotten: 8,
             kernel_gaps: vec![gap(3, "datagrams received", "Udp InDatagrams")],
             namespaces_unchecked: 0,
         };
         let text = losses.text();
-        assert_eq!(text.lines().count(), 8);
+        assert_eq!(text.lines().count(), 11);
         assert!(text.starts_with("LOST: 3 events of ip_send_skb (ring full"), "{text}");
     }
 

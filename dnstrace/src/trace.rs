@@ -132,6 +132,7 @@ impl Trace {
                 hook: row.name(),
                 ring_full: counters.ring_full,
                 unreadable: counters.unreadable,
+                skipped: 0,
             })
             .collect();
         let (out_of_order, undecoded_records) = self.live.faults();
@@ -144,6 +145,8 @@ impl Trace {
             queries_evicted: totals.evicted,
             queries_forgotten: totals.forgotten,
             owners_forgotten: self.pipeline.owners_forgotten(),
+            stream_bytes_skipped: 0,
+            streams_forgotten: 0,
             kernel_gaps: compared.gaps,
             namespaces_unchecked: compared.unchecked,
         })

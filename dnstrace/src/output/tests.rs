@@ -140,7 +140,7 @@ fn the_summary_counts_and_says_what_was_lost() {
     let end = KernelTime(60_000 * MS);
     assert_snapshot!(summary.text(KernelTime(0), end, &Losses::default()));
     let losses = Losses {
-        hooks: vec![HookLosses { hook: "ip_send_skb", ring_full: 12, unreadable: 0 }],
+        hooks: vec![HookLosses { hook: "ip_send_skb", ring_full: 12, unreadable: 0, skipped: 0 }],
         ..Losses::default()
     };
     assert_snapshot!(summary.text(KernelTime(0), end, &losses));

@@ -129,12 +129,16 @@ pub struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// Kernel to run the end-to-end suite on; may be given again [default: 6.1 and 6.12]
+    /// Kernel to run the end-to-end suite on; may be given again [default: all of it on 6.1 and 6.12, its core on
+    /// the others]
     #[arg(long = "kernel", value_enum, value_name = "VERSION")]
     pub kernels: Vec<Kernel>,
     /// Run only the end-to-end tests whose name contains this, and neither lints nor host tests
     #[arg(long, value_name = "FILTER")]
     pub only: Option<String>,
+    /// Run only the core of the end-to-end suite, a test of each kind, and neither lints nor host tests
+    #[arg(long)]
+    pub core: bool,
     /// Give up on a kernel's suite after this many seconds
     #[arg(long, default_value = "2400", value_name = "SECONDS", value_parser = parse_seconds)]
     pub timeout: Duration,

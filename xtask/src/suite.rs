@@ -23,8 +23,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The kernels that every change is tested on.
-const TEST_KERNELS: [Kernel; 2] = [Kernel::V6_1, Kernel::V6_12];
+/// The kernels that every change is tested on with the whole suite.
+const WHOLE_SUITE: [Kernel; 2] = [Kernel::V6_1, Kernel::V6_12];
+/// The others: that dnstrace attaches there, and a test of each kind.
+const CORE_SUITE: [Kernel; 3] = [Kernel::V5_10, Kernel::V6_18, Kernel::V7_2];
 /// Nodes with cgroup v1 differ in whose message it is, and in nothing else: the tests of pods run on one, too.
 const CGROUP_V1: (Kernel, &str) = (Kernel::V6_1, "pods ");
 /// The race at conntrack, briefly; `cargo xtask race` runs it for as long as one likes.
@@ -50,7 +52,7 @@ pub fn race(workspace: &Workspace, args: &RaceArgs) -> Result<ExitCode> {
 /// Runs every test, all of them even after a failure, and ends with the line `N passed, N failed`.
 pub fn test(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
     let mut total = Tally::default();
-    if args.only.is_none() {
+    if args.only.is_none() && !args.core {
         total += lints(workspace)?;
         total += host_tests(workspace)?;
     }
@@ -72,36 +74,60 @@ struct Run {
 }
 
 enum What {
-    Suite {
-        cgroup: Cgroup,
-        /// Only the tests whose name contains this.
-        only: Option<String>,
-    },
-    Race {
-        length: Duration,
-    },
+    Suite(Suite),
+    Race { length: Duration },
+}
+
+/// A selection of the suite's tests, and the node they run on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Suite {
+    cgroup: Cgroup,
+    /// Only the short selection, a test of each kind.
+    core: bool,
+    /// Only the tests whose name contains this.
+    only: Option<String>,
 }
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.what {
-            What::Suite { cgroup: Cgroup::V1, .. } => "end-to-end suite, cgroup v1",
-            What::Suite { cgroup: Cgroup::V2, .. } => "end-to-end suite, cgroup v2",
-            What::Race { .. } => "race at conntrack",
-        };
-        write!(f, "{what}, on {}", self.kernel.series())
+        match &self.what {
+            What::Suite(suite) => write!(f, "{suite}, on {}", self.kernel.series()),
+            What::Race { .. } => write!(f, "race at conntrack, on {}", self.kernel.series()),
+        }
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.core { "core of the end-to-end suite" } else { "end-to-end suite" })?;
+        f.write_str(match self.cgroup {
+            Cgroup::V1 => ", cgroup v1",
+            Cgroup::V2 => ", cgroup v2",
+        })
     }
 }
 
 /// What is to be run: all of it, or what the user picked.
 fn runs(args: &TestArgs) -> Vec<Run> {
-    let suite = |kernel, cgroup, only| Run { kernel, what: What::Suite { cgroup, only } };
-    let kernels = if args.kernels.is_empty() { &TEST_KERNELS[..] } else { &args.kernels };
-    let mut runs: Vec<Run> =
-        kernels.iter().map(|&kernel| suite(kernel, Cgroup::V2, args.only.clone())).collect();
-    if args.kernels.is_empty() && args.only.is_none() {
+    let suite = |kernel, core, only| Run {
+        kernel,
+        what: What::Suite(Suite { cgroup: Cgroup::V2, core: core || args.core, only }),
+    };
+    let picked = |kernels: &[Kernel]| -> Vec<Run> {
+        kernels.iter().map(|&kernel| suite(kernel, false, args.only.clone())).collect()
+    };
+    if !args.kernels.is_empty() {
+        return picked(&args.kernels);
+    }
+    if args.core {
+        return picked(&Kernel::ALL);
+    }
+    let mut runs = picked(&WHOLE_SUITE);
+    if args.only.is_none() {
+        runs.extend(CORE_SUITE.map(|kernel| suite(kernel, true, None)));
         let (kernel, only) = CGROUP_V1;
-        runs.push(suite(kernel, Cgroup::V1, Some(only.to_owned())));
+        let suite = Suite { cgroup: Cgroup::V1, core: false, only: Some(only.to_owned()) };
+        runs.push(Run { kernel, what: What::Suite(suite) });
         let (kernel, length) = RACE;
         runs.push(Run { kernel, what: What::Race { length } });
     }
@@ -162,27 +188,37 @@ impl Run {
     /// The race needs CPUs that run at once; nothing else may depend on it.
     fn threads(&self) -> EmulationThreads {
         match self.what {
-            What::Suite { .. } => EmulationThreads::Single,
+            What::Suite(_) => EmulationThreads::Single,
             What::Race { .. } => EmulationThreads::Multi,
         }
     }
 
     fn script(&self) -> Result<String> {
         Ok(match &self.what {
-            What::Suite { only: None, .. } => "e2e suite".to_owned(),
-            What::Suite { only: Some(filter), .. } => {
-                format!("e2e suite --only {}", shlex::try_quote(filter)?)
-            }
+            What::Suite(suite) => suite.command()?,
             What::Race { length } => format!("e2e race --seconds {}", length.as_secs()),
         })
+    }
+}
+
+impl Suite {
+    fn command(&self) -> Result<String> {
+        let mut words = vec!["e2e", "suite"];
+        if self.core {
+            words.push("--core");
+        }
+        if let Some(filter) = &self.only {
+            words.extend(["--only", filter]);
+        }
+        shlex::try_join(words).context("the filter has a NUL byte")
     }
 }
 
 fn vm_run(workspace: &Workspace, run: &Run, timeout: Duration) -> Result<Tally> {
     let mut spec = e2e_spec(workspace, run.kernel, run.script()?, timeout)?;
     spec.machine.emulation_threads = run.threads();
-    if let What::Suite { cgroup, .. } = run.what {
-        spec.machine.cgroup = cgroup;
+    if let What::Suite(suite) = &run.what {
+        spec.machine.cgroup = suite.cgroup;
     }
     let output = Tee::default();
     let exit_code = vm::run(workspace, &spec, output.clone(), io::stderr())?;
@@ -234,28 +270,65 @@ impl Write for Tee {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::Parser as _;
 
-    fn shown_runs(kernels: &[Kernel], only: Option<&str>) -> Vec<(String, EmulationThreads)> {
-        let args = TestArgs {
-            kernels: kernels.to_vec(),
-            only: only.map(str::to_owned),
-            timeout: Duration::from_secs(1),
-        };
-        runs(&args).iter().map(|run| (run.to_string(), run.threads())).collect()
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    /// What `cargo xtask test` runs with these options, as it is announced and as the VM is told.
+    fn runs_of(line: &str) -> Vec<(String, String)> {
+        let words = ["xtask", "test"].into_iter().chain(line.split_whitespace());
+        let Command::Test(args) = Cli::parse_from(words).command else { panic!("not the test command") };
+        runs(&args).iter().map(|run| (run.to_string(), run.script().unwrap())).collect()
+    }
+
+    fn pairs(runs: &[(&str, &str)]) -> Vec<(String, String)> {
+        runs.iter().map(|(shown, script)| ((*shown).to_owned(), (*script).to_owned())).collect()
     }
 
     #[test]
-    fn every_test_runs_unless_some_are_picked() {
-        let suite = |name: &str| (format!("end-to-end suite, {name}"), EmulationThreads::Single);
+    fn every_test_runs_on_every_kernel() {
         let all = [
-            suite("cgroup v2, on 6.1"),
-            suite("cgroup v2, on 6.12"),
-            suite("cgroup v1, on 6.1"),
-            ("race at conntrack, on 6.1".to_owned(), EmulationThreads::Multi),
+            ("end-to-end suite, cgroup v2, on 6.1", "e2e suite"),
+            ("end-to-end suite, cgroup v2, on 6.12", "e2e suite"),
+            ("core of the end-to-end suite, cgroup v2, on 5.10", "e2e suite --core"),
+            ("core of the end-to-end suite, cgroup v2, on 6.18", "e2e suite --core"),
+            ("core of the end-to-end suite, cgroup v2, on 7.2", "e2e suite --core"),
+            ("end-to-end suite, cgroup v1, on 6.1", "e2e suite --only 'pods '"),
+            ("race at conntrack, on 6.1", "e2e race --seconds 20"),
         ];
-        assert_eq!(shown_runs(&[], None), all);
-        assert_eq!(shown_runs(&[Kernel::V6_12], None), [suite("cgroup v2, on 6.12")]);
-        assert_eq!(shown_runs(&[], Some("drops")), all[..2]);
+        assert_eq!(runs_of(""), pairs(&all));
+    }
+
+    #[test]
+    fn some_tests_run_if_they_are_picked() {
+        let one = [("end-to-end suite, cgroup v2, on 6.12", "e2e suite")];
+        assert_eq!(runs_of("--kernel 6.12"), pairs(&one));
+        let core = [("core of the end-to-end suite, cgroup v2, on 6.18", "e2e suite --core --only drops")];
+        assert_eq!(runs_of("--kernel 6.18 --core --only drops"), pairs(&core));
+        let everywhere: Vec<_> = runs_of("--core").into_iter().map(|(shown, _)| shown).collect();
+        assert_eq!(everywhere.len(), Kernel::ALL.len(), "{everywhere:?}");
+        let only = [
+            ("end-to-end suite, cgroup v2, on 6.1", "e2e suite --only 'a b'"),
+            ("end-to-end suite, cgroup v2, on 6.12", "e2e suite --only 'a b'"),
+        ];
+        let args = TestArgs { only: Some("a b".to_owned()), ..test_args() };
+        let runs: Vec<_> = runs(&args).iter().map(|run| (run.to_string(), run.script().unwrap())).collect();
+        assert_eq!(runs, pairs(&only));
+    }
+
+    #[test]
+    fn only_the_race_has_cpus_that_run_at_once() {
+        let multi = |run: &Run| run.threads() == EmulationThreads::Multi;
+        let runs = runs(&test_args());
+        let racing: Vec<_> = runs.iter().filter(|run| multi(run)).map(ToString::to_string).collect();
+        assert_eq!(racing, ["race at conntrack, on 6.1"]);
+    }
+
+    fn test_args() -> TestArgs {
+        let Command::Test(args) = Cli::parse_from(["xtask", "test"]).command else {
+            panic!("not the test command")
+        };
+        args
     }
 }

@@ -14,7 +14,7 @@ use dnstrace_ebpf::{
 };
 
 use super::{
-    kernel::{CONFIRMED, Conn, NAT_CLASH, SkBuff, Skip, TupleHash, watched},
+    kernel::{CONFIRMED, Conn, NAT_CLASH, SkBuff, Skip, TupleHash, call_at_entry, call_at_return, watched},
     packet::{describe, excerpt},
     ring::{EXCERPT, Record, count, header, output},
     target::{flow_wanted, packet_wanted, remember, reverse_to},
@@ -33,8 +33,7 @@ struct Pending {
     wanted: u32,
 }
 
-/// Insertions under way, by the stack pointer at the function's entry: unique as long as it has not returned, also
-/// where a softirq's insertion interrupts another on the same CPU. What a missed return leaves behind goes first.
+/// Insertions under way, by the function's call ([`call_at_entry`]). What a missed return leaves behind goes first.
 #[map]
 static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(4096, 0);
 
@@ -142,8 +141,9 @@ fn try_confirm(ctx: &ProbeContext) -> Result<(), Skip> {
     if conn.0 == 0 || tracking.info() >= IP_CT_IS_REPLY {
         return Err(Skip::NotOurs);
     }
-    // SAFETY: the context of a kprobe is the registers; a helper without arguments.
-    let (key, began_ns) = unsafe { ((*ctx.regs).rsp, bpf_ktime_get_ns()) };
+    let key = call_at_entry(ctx);
+    // SAFETY: a helper without arguments.
+    let began_ns = unsafe { bpf_ktime_get_ns() };
     let netns = conn.netns()?;
     let told = if conn.is_dns()? { describe_confirm(skb, netns, key, began_ns) } else { Err(Skip::NotOurs) };
     let pending = Pending { skb: skb.0, ct: conn.0, began_ns, netns, wanted: u32::from(told == Ok(())) };
@@ -177,9 +177,7 @@ fn describe_confirm(skb: SkBuff, netns: u32, key: u64, began_ns: u64) -> Result<
 
 #[inline(always)]
 fn try_confirm_return(ctx: &RetProbeContext) -> Result<(), Skip> {
-    // SAFETY: the context of a kretprobe is the registers, as they are when the function has returned: the return
-    // address is no longer on the stack.
-    let key = unsafe { (*ctx.regs).rsp } - size_of::<u64>() as u64;
+    let key = call_at_return(ctx);
     // SAFETY: only this call, whose stack it is, writes or removes the value.
     let pending = unsafe { PENDING.get(key) }.copied().ok_or(Skip::NotOurs)?;
     _ = PENDING.remove(key);

@@ -3,6 +3,7 @@
 
 mod conntrack;
 mod packet;
+mod registers;
 mod skb;
 mod sock;
 mod task;
@@ -17,6 +18,7 @@ use dnstrace_ebpf::config::{Config, MAX_PORTS, Offsets};
 
 pub use conntrack::{CONFIRMED, Conn, NAT_CLASH, TupleHash};
 pub use packet::{UdpPacket, flow_to};
+pub use registers::{call_at_entry, call_at_return};
 pub use skb::SkBuff;
 pub use sock::Sock;
 pub use task::{Cgroup, current_to};

@@ -133,6 +133,7 @@ impl Tracker {
             message: message.clone(),
             defect: observation.decoded.defect.clone(),
             length: observation.seen.length,
+            further_messages: 0,
         };
         self.table.settle(place, answer);
         Some(place)

@@ -30,8 +30,8 @@ pub struct Conversation {
     /// The other end, as the traced socket sees it (the ClusterIP, not the endpoint).
     pub remote: SocketAddr,
     pub transport: Transport,
-    /// DNS id.
-    pub id: u16,
+    /// DNS id; none of an attempt over TCP that had no connection to send its message on.
+    pub id: Option<u16>,
 }
 
 impl Conversation {
@@ -45,6 +45,6 @@ impl Conversation {
             (Direction::Sent, false) | (Direction::Received, true) => Role::Client,
             (Direction::Sent, true) | (Direction::Received, false) => Role::Server,
         };
-        Self { netns: seen.netns, role, local, remote, transport: seen.flow.transport, id: message.id }
+        Self { netns: seen.netns, role, local, remote, transport: seen.flow.transport, id: Some(message.id) }
     }
 }

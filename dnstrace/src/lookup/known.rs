@@ -78,7 +78,7 @@ impl Table {
     }
 
     fn in_conversation(&self, view: View, conversation: &Conversation) -> Vec<Known<'_>> {
-        let all = self.at(view, conversation.flow(), Some(conversation.id));
+        let all = self.at(view, conversation.flow(), conversation.id);
         let mut all: Vec<_> = all.filter(|known| known.netns == conversation.netns).collect();
         all.sort_by_key(|known| (known.time, known.place));
         all

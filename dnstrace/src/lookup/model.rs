@@ -44,8 +44,11 @@ pub struct Query {
 /// One query message to one server, and what became of it.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// When the socket sent it (client) or the program received it (server).
+    /// When the socket sent it (client) or the program received it (server). If the connection that it needed could
+    /// not be opened: when that was tried.
     pub time: KernelTime,
+    /// Without an id if there never was a message, as its TCP connection was not opened: the retry of a truncated
+    /// answer. `length`, `flags` and `edns` say nothing then.
     pub conversation: Conversation,
     /// Kernel address of the socket.
     pub socket: u64,
@@ -59,7 +62,8 @@ pub struct Attempt {
     pub endpoint: Option<SocketAddr>,
     /// The TCP connection that it went over.
     pub carrier: Option<Carrier>,
-    /// What befell its packets, in order of time. Of a server's attempt: what befell its answer.
+    /// What befell its packets, in order of time. Of a server's attempt: what befell its answer. Of the first attempt
+    /// over a TCP connection also what befell that while it was opened, before `time`.
     pub steps: Vec<Step>,
     /// Steps beyond what is kept (see `Limits::steps`).
     pub steps_left_out: u32,
@@ -105,7 +109,8 @@ pub enum Fate {
     AnswerDropped { step: usize },
     /// The connection tracking entry was thrown out before the answer came; the answer was not seen again.
     Evicted { step: usize },
-    /// The TCP connection could not be opened. The step tells the errno.
+    /// The TCP connection could not be opened. The step tells the errno ([`super::What::ConnectFailed`]), or that the
+    /// program gave it up ([`super::What::ConnectionEnded`]).
     ConnectFailed { step: usize },
     /// The TCP connection ended before the answer came. The step tells how.
     ConnectionLost { step: usize },
@@ -130,6 +135,8 @@ pub struct Answer {
     pub defect: Option<Defect>,
     /// Bytes of the message.
     pub length: u32,
+    /// Messages of the answer beyond this one: of a zone transfer, or of other responders to a multicast query.
+    pub further_messages: u64,
 }
 
 /// How a query ended.
@@ -236,9 +243,9 @@ pub struct TcpConnection {
     pub remote: SocketAddr,
     /// The endpoint behind `remote`, where a translation was seen.
     pub endpoint: Option<SocketAddr>,
-    /// When its SYN was sent, else when it was first seen.
+    /// When its SYN was sent, or the kernel refused to send one; else when it was first seen.
     pub time: KernelTime,
-    /// Whether `time` is of its SYN.
+    /// Whether it was seen from its beginning; else it was opened before `time`.
     pub seen_from_start: bool,
     pub established: Option<KernelTime>,
     /// What befell its packets, in order of time: SYNs sent again, drops, ICMP errors, conntrack insertion.
@@ -249,9 +256,10 @@ pub struct TcpConnection {
     pub bytes_received: u64,
     /// The kernel's smoothed round-trip time, in microseconds.
     pub rtt_us: Option<u32>,
-    /// How it ended; none if it was still open when the trace ended.
+    /// How it ended; none if that was not seen: it was still open when the trace ended, or was forgotten for want of
+    /// room, or its end was lost. What could not be opened was reset, failed with an errno, or its program gave up.
     pub end: Option<ConnectionEnd>,
-    /// When it ended, or the trace did.
+    /// When it ended, or was last seen.
     pub ended: KernelTime,
 }
 

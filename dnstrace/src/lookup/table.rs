@@ -181,7 +181,9 @@ impl Table {
             // One that was never sent has no packets to be found by.
             if matches!(attempt.fate, Fate::Open) {
                 let conversation = &attempt.conversation;
-                self.places.add(added, conversation.view(), conversation.flow(), conversation.id);
+                if let Some(id) = conversation.id {
+                    self.places.add(added, conversation.view(), conversation.flow(), id);
+                }
                 if conversation.role == Role::Client {
                     self.sends.insert((attempt.socket, attempt.time, added));
                 }
@@ -201,8 +203,10 @@ impl Table {
     pub fn add_translated(&mut self, place: Place, reply: Flow) {
         let Some(open) = self.open.get(&place.query) else { return };
         let Some(attempt) = open.query.attempts.get(place.attempt) else { return };
-        if reply.reversed() != attempt.conversation.flow() {
-            self.places.add(place, View::Translated, reply.reversed(), attempt.conversation.id);
+        if let Some(id) = attempt.conversation.id
+            && reply.reversed() != attempt.conversation.flow()
+        {
+            self.places.add(place, View::Translated, reply.reversed(), id);
         }
     }
 

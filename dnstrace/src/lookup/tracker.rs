@@ -127,6 +127,7 @@ impl Tracker {
                 length: observation.seen.length,
                 defect: observation.decoded.defect,
                 message,
+                further_messages: 0,
             };
             return self.table.settle(place, answer);
         }

@@ -71,12 +71,12 @@ fn heading(query: &Query, index: usize, attempt: &Attempt, scene: &Scene) -> Str
     };
     let refused = query.role == Role::Client && matches!(attempt.fate, Fate::SendFailed { .. });
     let not = if refused { "not " } else { "" };
+    let id = attempt.conversation.id.map(|id| format!(", id {id}")).unwrap_or_default();
     format!(
-        "{}  {not}{verb} {} (port {}, id {}): {}",
+        "{}  {not}{verb} {} (port {}{id}): {}",
         units::offset(attempt.time.since(query.started())),
         remote(attempt),
         attempt.conversation.local.port(),
-        attempt.conversation.id,
         fate(attempt, scene)
     )
 }

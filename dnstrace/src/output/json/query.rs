@@ -52,7 +52,8 @@ struct AttemptFields<'a> {
     ktime_ns: u64,
     /// Since the query's first attempt.
     offset_ns: u64,
-    id: u16,
+    /// Null if there was no connection to send a message on.
+    id: Option<u16>,
     client: IpAddr,
     client_port: u16,
     server: IpAddr,

@@ -86,7 +86,7 @@ pub(super) fn attempt(time: u64, steps: Vec<Step>, fate: Fate) -> Attempt {
             local: at(CLIENT),
             remote: at(SERVICE),
             transport: Transport::Udp,
-            id: 4711,
+            id: Some(4711),
         },
         socket: 1,
         tid: 4122,
@@ -107,6 +107,7 @@ pub(super) fn answer(time: u64, arrived: Option<u64>) -> Fate {
         message: message(true, "api.shop.svc.cluster.local.", &["10.96.3.4"]),
         defect: None,
         length: 60,
+        further_messages: 0,
     })
 }
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::kernel::Kernel;
+use crate::{arch::Arch, kernel::Kernel};
 
 /// Builds, tests and shows dnstrace.
 ///
 /// What a command needs and the machine lacks (bpf-linker, QEMU, Debian kernels, DNS servers) is fetched on first use
-/// into the git-ignored folder .cache of the repository; rustup adds missing components to the pinned toolchain.
-/// Nothing else on the machine is changed, and no command needs root.
+/// into the git-ignored folder .cache of the repository; rustup adds missing components and targets to the pinned
+/// toolchain. Nothing else on the machine is changed, and no command needs root.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 110)]
 pub struct Cli {
@@ -41,7 +41,7 @@ pub enum Command {
     #[command(after_long_help = VM_EXAMPLES)]
     Vm(VmArgs),
     /// Build dnstrace for release, eBPF programs included
-    Build,
+    Build(BuildArgs),
     /// Check formatting and run clippy with warnings as errors, on host code and on the eBPF programs
     Lint,
     /// Fetch what the other commands need, without running anything
@@ -152,6 +152,13 @@ pub struct RaceArgs {
     /// For how long to race
     #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = parse_seconds)]
     pub seconds: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// Processor to build for; for another than this machine's own the program is static
+    #[arg(long, value_enum, default_value_t = Arch::X86_64, value_name = "PROCESSOR")]
+    pub arch: Arch,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use std::{env, path::PathBuf, process::Command};
 use anyhow::{Result, ensure};
 
 use crate::{
+    arch::{AARCH64_TARGET, Arch},
     packages,
     process::{self, say, shown},
     setup,
@@ -15,21 +16,21 @@ const DNSTRACE: &str = "dnstrace";
 const E2E: &str = "e2e";
 
 /// Builds dnstrace with its eBPF programs for release, and returns the program.
-pub fn dnstrace(workspace: &Workspace) -> Result<PathBuf> {
-    release(workspace, "dnstrace", DNSTRACE)
+pub fn dnstrace(workspace: &Workspace, arch: Arch) -> Result<PathBuf> {
+    release(workspace, arch, DNSTRACE, DNSTRACE)
 }
 
 /// Builds what a VM has on its PATH: dnstrace, the lab `e2e`, and the clients that the lab's pods run.
 pub fn vm_programs(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    dnstrace(workspace)?;
-    release(workspace, "dnstrace-tests", E2E)?;
+    dnstrace(workspace, Arch::X86_64)?;
+    release(workspace, Arch::X86_64, "dnstrace-tests", E2E)?;
     built_vm_programs(workspace)
 }
 
 /// As [`vm_programs`], without building again what is there.
 pub fn built_vm_programs(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    let e2e = workspace.release(E2E);
-    let mut programs = vec![workspace.release(DNSTRACE), e2e.clone()];
+    let e2e = workspace.release(Arch::X86_64, E2E);
+    let mut programs = vec![workspace.release(Arch::X86_64, DNSTRACE), e2e.clone()];
     // Under emulation the compiler would take half a minute.
     let mut clients = Command::new(e2e);
     clients.arg("clients").arg("--musl-in").arg(packages::fetch_guest_root(workspace)?);
@@ -37,29 +38,33 @@ pub fn built_vm_programs(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     Ok(programs)
 }
 
-fn release(workspace: &Workspace, package: &str, program: &str) -> Result<PathBuf> {
+fn release(workspace: &Workspace, arch: Arch, package: &str, program: &str) -> Result<PathBuf> {
     setup::rust_tools(workspace)?;
     let mut build = cargo(workspace);
     build.args(["build", "--quiet", "--release", "--package", package]);
+    if let Some(target) = arch.cross_target() {
+        setup::rust_target(workspace, target)?;
+        build.args(["--target", target]);
+    }
     say(shown(&build));
     process::run(&mut build)?;
-    let program = workspace.release(program);
+    let program = workspace.release(arch, program);
     ensure!(program.exists(), "the build left no {}", program.display());
     Ok(program)
 }
 
 /// Checks formatting and lints, on the machine's code and on the eBPF programs.
 pub fn lint(workspace: &Workspace) -> Result<()> {
-    setup::rust_tools(workspace)?;
-    for mut step in lint_steps(workspace) {
+    for mut step in lint_steps(workspace)? {
         say(shown(&step));
         process::run(&mut step)?;
     }
     Ok(())
 }
 
-/// The commands that make up [`lint`].
-pub fn lint_steps(workspace: &Workspace) -> Vec<Command> {
+/// The commands that make up [`lint`]. Fetches what they need.
+pub fn lint_steps(workspace: &Workspace) -> Result<Vec<Command>> {
+    setup::rust_tools(workspace)?;
     let mut format = cargo(workspace);
     format.args(["fmt", "--all", "--check"]);
     let mut host = cargo(workspace);
@@ -69,7 +74,21 @@ pub fn lint_steps(workspace: &Workspace) -> Vec<Command> {
     ebpf.args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--", "-D", "warnings"]);
     // aya's bindings are made for the machine whose registers the probes read.
     ebpf.env("CARGO_ENCODED_RUSTFLAGS", format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH));
-    vec![format, host, ebpf]
+    // With its eBPF programs, which are built for those registers on the way.
+    setup::rust_target(workspace, AARCH64_TARGET)?;
+    let mut cross = cargo(workspace);
+    cross.args([
+        "clippy",
+        "--quiet",
+        "--package",
+        DNSTRACE,
+        "--target",
+        AARCH64_TARGET,
+        "--",
+        "-D",
+        "warnings",
+    ]);
+    Ok(vec![format, host, ebpf, cross])
 }
 
 /// Cargo, with the toolchain that the repository pins.

@@ -1,6 +1,7 @@
 //! `cargo xtask`: builds, tests and shows dnstrace.
 
 mod apt;
+mod arch;
 mod args;
 mod btf;
 mod build;
@@ -18,7 +19,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser as _, ValueEnum as _};
 
 use self::{
-    args::{Cli, Command, SetupArgs, VmArgs},
+    args::{BuildArgs, Cli, Command, SetupArgs, VmArgs},
     kernel::Kernel,
     process::say,
     vm::{Failure, VmSpec},
@@ -50,7 +51,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(args) => suite::test(&workspace, &args),
         Command::Race(args) => suite::race(&workspace, &args),
         Command::Vm(args) => vm(&workspace, args),
-        Command::Build => build::dnstrace(&workspace).map(|_| ExitCode::SUCCESS),
+        Command::Build(args) => build(&workspace, &args),
         Command::Lint => build::lint(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Setup(args) => setup(&workspace, &args),
         Command::Kernels => {
@@ -59,6 +60,12 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Btf => btf::regenerate(&workspace).map(|()| ExitCode::SUCCESS),
     }
+}
+
+fn build(workspace: &Workspace, args: &BuildArgs) -> Result<ExitCode> {
+    let program = build::dnstrace(workspace, args.arch)?;
+    say(format_args!("built {}", program.display()));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn vm(workspace: &Workspace, args: VmArgs) -> Result<ExitCode> {

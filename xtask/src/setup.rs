@@ -22,10 +22,26 @@ pub fn rust_tools(workspace: &Workspace) -> Result<()> {
     bpf_linker(workspace)
 }
 
-fn rustup_components(workspace: &Workspace) -> Result<()> {
+/// Fetches the standard library of another target, should it be missing.
+pub fn rust_target(workspace: &Workspace, target: &str) -> Result<()> {
+    let _lock = workspace.lock_setup()?;
+    if sysroot(workspace)?.join("lib/rustlib").join(target).exists() {
+        return Ok(());
+    }
+    say(format_args!("adding to the Rust toolchain: {target}"));
+    process::run(Command::new("rustup").args(["target", "add", target]).current_dir(workspace.root()))
+        .context("cannot add a Rust target")
+}
+
+/// The folder of the toolchain that the repository pins.
+fn sysroot(workspace: &Workspace) -> Result<PathBuf> {
     let sysroot =
         process::output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(workspace.root()))?;
-    let sysroot = PathBuf::from(sysroot.trim());
+    Ok(PathBuf::from(sysroot.trim()))
+}
+
+fn rustup_components(workspace: &Workspace) -> Result<()> {
+    let sysroot = sysroot(workspace)?;
     // What each component puts into the toolchain; asking rustup takes far longer.
     let components = [
         ("rust-src", "lib/rustlib/src/rust/library/core/Cargo.toml"),

@@ -18,7 +18,6 @@ use crate::{
     build,
     kernel::Kernel,
     process::{say, shown},
-    setup,
     vm::{self, VmSpec},
     workspace::Workspace,
 };
@@ -135,9 +134,8 @@ fn runs(args: &TestArgs) -> Vec<Run> {
 }
 
 fn lints(workspace: &Workspace) -> Result<Tally> {
-    setup::rust_tools(workspace)?;
     let mut tally = Tally::default();
-    for mut step in build::lint_steps(workspace) {
+    for mut step in build::lint_steps(workspace)? {
         say(shown(&step));
         let passed = step.status().with_context(|| format!("cannot run {}", shown(&step)))?.success();
         tally += if passed { Tally::PASSED } else { Tally::FAILED };

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use crate::arch::Arch;
+
 /// The repository, and the folder `.cache` in it that git ignores and that holds all that is fetched.
 #[derive(Debug, Clone)]
 pub struct Workspace {
@@ -36,9 +38,10 @@ impl Workspace {
         self.root.join(".cache").join(path)
     }
 
-    /// A program that `cargo build --release` left.
-    pub fn release(&self, program: &str) -> PathBuf {
-        self.target.join("release").join(program)
+    /// A program that `cargo build --release` left, for this processor.
+    pub fn release(&self, arch: Arch, program: &str) -> PathBuf {
+        let target = self.target.join(arch.cross_target().unwrap_or_default());
+        target.join("release").join(program)
     }
 
     /// Keeps other xtasks from fetching at the same time, until the file is dropped.

@@ -34,6 +34,11 @@ pub(super) fn words(answer: &Answer) -> String {
     if answer.message.flags.truncated {
         words.push("[truncated: TC]".to_owned());
     }
+    match answer.further_messages {
+        0 => {}
+        1 => words.push("[and 1 further message]".to_owned()),
+        many => words.push(format!("[and {many} further messages]")),
+    }
     if let Some(defect) = &answer.defect {
         words.push(format!("[{}]", self::defect(defect)));
     }
@@ -68,5 +73,45 @@ pub(super) fn defect(defect: &Defect) -> String {
         Defect::NotDns => "not DNS".to_owned(),
         Defect::Cut { missing } => format!("{missing} bytes not captured"),
         Defect::Malformed(why) => format!("malformed: {}", escape(why)),
+    }
+}
+
+/// Bytes of a beginning that are shown.
+const EXCERPT: usize = 24;
+
+/// How something that is not DNS begins, so that it can be known: `"GET / HTTP/1.1"`, `a TLS handshake`, `05 01 00`.
+pub(super) fn excerpt(bytes: &[u8]) -> String {
+    // A record of type handshake, of TLS 1.0 to 1.3 (RFC 8446, 5.1).
+    if matches!(bytes, [22, 3, 0..=4, ..]) {
+        return "a TLS handshake".to_owned();
+    }
+    let shown = bytes.get(..EXCERPT).unwrap_or(bytes);
+    let line = shown.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    match str::from_utf8(line) {
+        Ok(text) if !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+            format!("\"{text}\"")
+        }
+        _ if shown.is_empty() => "nothing that was captured".to_owned(),
+        _ => shown.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::excerpt;
+
+    #[test]
+    fn what_is_not_dns_is_shown_harmlessly() {
+        let cases: [(&[u8], &str); 6] = [
+            (b"GET /index.html HTTP/1.1\r\nHost: x\r\n", "\"GET /index.html HTTP/1.1\""),
+            (b"SSH-2.0-OpenSSH_9.2p1 Debian-2", "\"SSH-2.0-OpenSSH_9.2p1 De\""),
+            (&[22, 3, 1, 2, 0, 1], "a TLS handshake"),
+            (&[5, 1, 0], "05 01 00"),
+            (b"a\x1b[31m", "61 1b 5b 33 31 6d"),
+            (b"", "nothing that was captured"),
+        ];
+        for (bytes, words) in cases {
+            assert_eq!(excerpt(bytes), words);
+        }
     }
 }

@@ -1,12 +1,17 @@
 //! A sick query's attempts, unfolded: a line each, and below it what befell the attempt.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, net::SocketAddr, ops::Range};
 
-use crate::lookup::{Attempt, Fate, Insertion, Outcome, Query, Role, Step, What};
+use crate::{
+    event::{KernelTime, Transport},
+    lookup::{Attempt, Fate, Insertion, Outcome, Query, Role, Step, What},
+};
 
 use super::{
-    answer, names,
-    step::{self, Of, Scene},
+    answer,
+    connection::{self, Unopened},
+    names,
+    step::{self, Scene},
     units,
 };
 
@@ -18,12 +23,14 @@ pub(super) fn is_sick(query: &Query) -> bool {
         || query.attempts.iter().any(is_eventful)
 }
 
-/// Whether something befell it beside a plain entry into conntrack, or none by the rules.
+/// Whether something befell it beside a plain entry into conntrack, or none by the rules; or its connection.
 fn is_eventful(attempt: &Attempt) -> bool {
-    attempt.steps_left_out > 0 || attempt.steps.iter().any(|step| !is_plain(step))
+    attempt.steps_left_out > 0
+        || connection::opened_slowly(attempt)
+        || attempt.steps.iter().any(|step| !is_plain(step))
 }
 
-fn is_plain(step: &Step) -> bool {
+pub(super) fn is_plain(step: &Step) -> bool {
     let is_usual = |result: &Insertion| matches!(result, Insertion::Inserted | Insertion::Untracked);
     matches!(&step.what, What::Conntrack(entry) if is_usual(&entry.result))
 }
@@ -34,14 +41,17 @@ pub(super) fn unfold(query: &Query, node: Option<u32>) -> String {
     let mut lines = String::new();
     // Writing into a String cannot fail.
     for (index, attempt) in query.attempts.iter().enumerate() {
-        let scene = Scene { node, of: Some(Of { query, attempt }) };
-        _ = writeln!(lines, "    {}", heading(query, index, attempt, &scene));
-        for (index, step) in attempt.steps.iter().enumerate() {
-            if !is_told_by_heading(attempt, index, step) {
-                let offset = units::offset(step.time.since(query.started()));
-                _ = writeln!(lines, "    {offset}    {}", step::words(step, &scene));
-            }
+        let scene = Scene::of_attempt(node, query, attempt);
+        let opening = connection::opening(attempt);
+        let mut told = 0;
+        if let Some((opened, words)) = &opening {
+            _ = writeln!(lines, "    {}  {words}", units::offset(*opened, query.started()));
+            // What befell the packets that opened it.
+            told = attempt.steps.partition_point(|step| step.time < attempt.time);
+            lines.push_str(&steps(query, attempt, 0..told, &scene));
         }
+        _ = writeln!(lines, "    {}", heading(query, index, attempt, &scene));
+        lines.push_str(&steps(query, attempt, told..attempt.steps.len(), &scene));
         if attempt.steps_left_out > 0 {
             _ = writeln!(lines, "    and {} further steps", attempt.steps_left_out);
         }
@@ -52,17 +62,37 @@ pub(super) fn unfold(query: &Query, node: Option<u32>) -> String {
     lines
 }
 
-/// The heading tells of a refused send, and where an answered attempt went.
+/// A line for each of these steps that no heading tells.
+fn steps(query: &Query, attempt: &Attempt, which: Range<usize>, scene: &Scene) -> String {
+    let steps = attempt.steps.iter().enumerate().skip(which.start).take(which.len());
+    let untold = steps.filter(|(index, step)| !is_told_by_heading(attempt, *index, step));
+    untold
+        .map(|(_, step)| {
+            let offset = units::offset(step.time, query.started());
+            format!("    {offset}    {}\n", step::words(step, scene))
+        })
+        .collect()
+}
+
+/// Headings tell of a refused send, of a connection that failed and how often its SYN was sent again, and where an
+/// answered attempt went.
 fn is_told_by_heading(attempt: &Attempt, index: usize, step: &Step) -> bool {
-    match attempt.fate {
+    let decided = match attempt.fate {
         Fate::SendFailed { step: told } => told == index && matches!(step.what, What::SendFailed { .. }),
+        Fate::ConnectFailed { step: told } => told == index && Unopened::by_step(step).is_some(),
+        Fate::ConnectionLost { step: told } => told == index && matches!(step.what, What::ConnectionEnded(_)),
         Fate::Answered(_) => is_plain(step),
         _ => false,
-    }
+    };
+    decided || connection::counts_syns(attempt) && connection::is_syn_again(step)
 }
 
 /// `+0.000000  sent to 10.96.0.10:53/udp -> 10.244.1.7 (port 40000, id 4711): no answer for 5.003 s`
 fn heading(query: &Query, index: usize, attempt: &Attempt, scene: &Scene) -> String {
+    let offset = units::offset(attempt.time, query.started());
+    if connection::is_unopened(attempt) {
+        return format!("{offset}  {}", connect(attempt, query.ended, scene));
+    }
     let verb = match (query.role, index) {
         (Role::Client, 0) => "sent to",
         (Role::Client, _) => "sent again to",
@@ -72,22 +102,50 @@ fn heading(query: &Query, index: usize, attempt: &Attempt, scene: &Scene) -> Str
     let refused = query.role == Role::Client && matches!(attempt.fate, Fate::SendFailed { .. });
     let not = if refused { "not " } else { "" };
     let id = attempt.conversation.id.map(|id| format!(", id {id}")).unwrap_or_default();
+    let ordinal = if attempt.answer().is_none() { connection::ordinal(attempt) } else { String::new() };
     format!(
-        "{}  {not}{verb} {} (port {}{id}): {}",
-        units::offset(attempt.time.since(query.started())),
+        "{offset}  {not}{verb} {} (port {}{id}{ordinal}): {}",
         remote(attempt),
         attempt.conversation.local.port(),
         fate(attempt, scene)
     )
 }
 
+/// An attempt that had no connection to be sent on: `connect to 10.96.0.10:53/tcp -> 10.244.1.7 (port 40000) failed after
+/// 3.050 s: timed out, 3 SYNs unanswered (ETIMEDOUT)`
+fn connect(attempt: &Attempt, ended: KernelTime, scene: &Scene) -> String {
+    let port = match attempt.conversation.local.port() {
+        // The kernel had refused it before it had one.
+        0 => String::new(),
+        port => format!(" (port {port})"),
+    };
+    let again = connection::syns_again_of(attempt);
+    let Fate::ConnectFailed { step } = attempt.fate else {
+        let fate = if matches!(attempt.fate, Fate::Open) { "not open yet" } else { &fate(attempt, scene) };
+        let again = if again == 0 { String::new() } else { format!(", {}", connection::syn_again(again)) };
+        return format!("connect to {}{port}: {fate}{again}", remote(attempt));
+    };
+    let step = attempt.steps.get(step);
+    let after = connection::after(step.map_or(ended, |step| step.time).since(attempt.time));
+    let words = match step.and_then(Unopened::by_step) {
+        Some(unopened) => unopened.words(&after, again, scene),
+        None => format!("failed{after}"),
+    };
+    format!("connect to {}{port} {words}", remote(attempt))
+}
+
 /// The other end and the endpoint behind it: `10.96.0.10:53/udp -> 10.244.1.7`.
 pub(super) fn remote(attempt: &Attempt) -> String {
     let conversation = &attempt.conversation;
-    let remote = format!("{}/{}", conversation.remote, names::transport(conversation.transport));
-    match attempt.endpoint {
-        Some(endpoint) => format!("{remote} {}", step::endpoint(endpoint, conversation.remote)),
-        None => remote,
+    address(conversation.remote, conversation.transport, attempt.endpoint)
+}
+
+/// An address that was asked, and the endpoint that it was translated to.
+pub(super) fn address(asked: SocketAddr, transport: Transport, endpoint: Option<SocketAddr>) -> String {
+    let address = format!("{asked}/{}", names::transport(transport));
+    match endpoint {
+        Some(endpoint) => format!("{address} {}", step::endpoint(endpoint, asked)),
+        None => address,
     }
 }
 
@@ -97,7 +155,9 @@ fn fate(attempt: &Attempt, scene: &Scene) -> String {
         Fate::Open => "no answer yet".to_owned(),
         Fate::Answered(answer) => {
             let latency = answer.time.since(attempt.time);
-            let answered = format!("{} after {}", answer::status(&answer.message), units::duration(latency));
+            let truncated = if answer.message.flags.truncated { ", truncated (TC)" } else { "" };
+            let status = answer::status(&answer.message);
+            let answered = format!("{status} after {}{truncated}", units::duration(latency));
             match answer::long_wait(answer) {
                 Some(wait) => format!("{answered}, {}", unread(wait)),
                 None => answered,
@@ -135,7 +195,13 @@ fn fate(attempt: &Attempt, scene: &Scene) -> String {
         ),
         Fate::NotAwaited => "not waited for, another attempt was answered first".to_owned(),
         Fate::ConnectFailed { .. } => "connect failed".to_owned(),
-        Fate::ConnectionLost { .. } => "connection lost".to_owned(),
+        Fate::ConnectionLost { step } => match attempt.steps.get(*step) {
+            Some(Step { time, what: What::ConnectionEnded(end), .. }) => {
+                let waited = units::duration(time.since(attempt.time));
+                format!("no answer for {waited}, then connection {}", connection::ended(*end, scene))
+            }
+            _ => "no answer, connection lost".to_owned(),
+        },
     }
 }
 
@@ -146,21 +212,33 @@ pub(super) fn unread(wait: u64) -> String {
 
 /// How a query without an answer ended, for its own line.
 pub(super) fn ending(query: &Query) -> &'static str {
-    match (query.outcome, query.attempts.last().map(|last| &last.fate)) {
+    match (query.outcome, query.attempts.last()) {
         (Outcome::Answered { .. } | Outcome::Pending, _) => "no answer yet when the trace ended",
-        (Outcome::Unanswered, Some(fate)) => match fate {
-            Fate::SendFailed { .. } => "no answer: not sent",
-            Fate::LostAtConntrack { .. } => "no answer: lost at conntrack insert",
-            Fate::Dropped { .. } => "no answer: dropped",
-            Fate::Rejected { .. } => "no answer: rejected",
-            Fate::AnswerDropped { .. } => "no answer: dropped on its way back",
-            Fate::AnsweredLate { .. } => "no answer read in time",
-            Fate::Evicted { .. } => "no answer: conntrack entry thrown out",
-            Fate::ConnectFailed { .. } => "no answer: connect failed",
-            Fate::ConnectionLost { .. } => "no answer: connection lost",
-            Fate::Unknown { .. } => "no answer seen, but events were lost",
-            Fate::Open | Fate::Answered(_) | Fate::Unanswered { .. } | Fate::NotAwaited => "no answer",
+        (Outcome::Unanswered, Some(last)) => unanswered(last),
+        (Outcome::Unanswered, None) => NO_ANSWER,
+    }
+}
+
+const NO_ANSWER: &str = "no answer";
+
+fn unanswered(attempt: &Attempt) -> &'static str {
+    let step = |index: usize| attempt.steps.get(index);
+    match attempt.fate {
+        Fate::SendFailed { .. } => "no answer: not sent",
+        Fate::LostAtConntrack { .. } => "no answer: lost at conntrack insert",
+        Fate::Dropped { .. } => "no answer: dropped",
+        Fate::Rejected { .. } => "no answer: rejected",
+        Fate::AnswerDropped { .. } => "no answer: dropped on its way back",
+        Fate::AnsweredLate { .. } => "no answer read in time",
+        Fate::Evicted { .. } => "no answer: conntrack entry thrown out",
+        Fate::ConnectFailed { step: told } => {
+            step(told).and_then(Unopened::by_step).map_or("no answer: connect failed", Unopened::ending)
+        }
+        Fate::ConnectionLost { step: told } => match step(told).map(|step| &step.what) {
+            Some(What::ConnectionEnded(end)) => connection::lost(*end, attempt.conversation.role),
+            _ => "no answer: connection lost",
         },
-        (Outcome::Unanswered, None) => "no answer",
+        Fate::Unknown { .. } => "no answer seen, but events were lost",
+        Fate::Open | Fate::Answered(_) | Fate::Unanswered { .. } | Fate::NotAwaited => NO_ANSWER,
     }
 }

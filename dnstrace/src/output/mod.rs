@@ -4,6 +4,7 @@
 
 mod answer;
 mod attempt;
+mod connection;
 mod escape;
 pub mod json;
 mod names;

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use crate::{
     event::{IcmpError, NetfilterHook, Transport},
-    lookup::{ConnectionEnd, Fate, Leg},
+    lookup::{ConnectionEnd, Fate, Leg, Protocol, Role},
 };
 
 /// A fate as JSON and the summary's counts name it.
@@ -37,6 +37,33 @@ pub(super) fn connection_end(end: ConnectionEnd) -> &'static str {
         ConnectionEnd::Aborted => "aborted",
         ConnectionEnd::Reset => "reset",
         ConnectionEnd::Failed { .. } => "failed",
+    }
+}
+
+/// The errno with which the kernel gave a connection up.
+pub(super) fn end_errno(end: ConnectionEnd) -> Option<u16> {
+    match end {
+        ConnectionEnd::Failed { errno } => Some(errno),
+        ConnectionEnd::Closed
+        | ConnectionEnd::ClosedByPeer
+        | ConnectionEnd::Aborted
+        | ConnectionEnd::Reset => None,
+    }
+}
+
+/// What a TCP connection speaks, as JSON names it.
+pub(super) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Dns => "dns",
+        Protocol::Tls => "tls",
+        Protocol::Https => "https",
+    }
+}
+
+pub(super) fn role(role: Role) -> &'static str {
+    match role {
+        Role::Client => "client",
+        Role::Server => "server",
     }
 }
 

@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 
 use crate::{
     dns::{Decoded, Question, record_class, record_type},
-    event::{Direction, Task},
+    event::{Direction, Task, Transport},
     identify::Owner,
-    lookup::{Answer, Outcome, Output, Query, Role, Stray, StrayPacket, StrayPacketReason, StrayReason},
+    lookup::{
+        Answer, Outcome, Output, Query, Role, Stray, StrayPacket, StrayPacketReason, StrayReason,
+        TcpConnection,
+    },
 };
 
 use super::{
-    WallClock, answer, attempt, escape, names,
+    WallClock, answer, attempt, connection, escape, names,
     step::{self, Scene},
     units,
 };
@@ -60,7 +63,7 @@ impl Table {
             Output::Query(query) => self.query(query),
             Output::Stray(stray) => self.stray(stray),
             Output::Packet(packet) => self.packet(packet),
-            Output::Connection(_) => String::new(),
+            Output::Connection(connection) => self.connection(connection),
         }
     }
 
@@ -104,14 +107,29 @@ impl Table {
         let flow = stray.flow;
         let cells = [
             self.clock.time_of_day(stray.step.time),
-            "-".to_owned(),
-            "-".to_owned(),
+            nothing(),
+            nothing(),
             qtype,
             qname,
             format!("{} -> {}/{}", flow.source, flow.destination, names::transport(flow.transport)),
         ];
-        let words = step::words(&stray.step, &Scene { node: self.node, of: None });
-        self.row(&cells, "-", &format!("{words}; {}", whose(stray.reason)))
+        let words = step::words(&stray.step, &Scene::of_packet(self.node, flow));
+        self.row(&cells, "-", &format!("{words}; {}", whose(stray)))
+    }
+
+    fn connection(&mut self, tcp: &TcpConnection) -> String {
+        let scene = Scene::of_connection(self.node, tcp);
+        let cells = [
+            self.clock.time_of_day(tcp.time),
+            tcp.owner.as_ref().map_or_else(nothing, owner),
+            tcp.task.as_ref().map_or_else(nothing, process),
+            connection::kind(tcp.protocol).to_owned(),
+            nothing(),
+            format!("{} {}", arrow(tcp.role), attempt::address(tcp.remote, Transport::Tcp, tcp.endpoint)),
+        ];
+        let latency = tcp.established.map(|established| units::duration(established.since(tcp.time)));
+        let latency = latency.filter(|_| tcp.seen_from_start).unwrap_or_else(nothing);
+        self.row(&cells, &latency, &connection::outcome(tcp, &scene)) + &connection::unfold(tcp, &scene)
     }
 
     /// A row with its newline.
@@ -127,9 +145,14 @@ impl Table {
     }
 }
 
+/// A cell that has nothing to tell.
+fn nothing() -> String {
+    "-".to_owned()
+}
+
 /// The last two columns.
 fn ending(query: &Query) -> (String, String) {
-    let latency = query.latency().map_or_else(|| "-".to_owned(), units::duration);
+    let latency = query.latency().map_or_else(nothing, units::duration);
     let Some(answer) = query.answer() else { return (latency, attempt::ending(query).to_owned()) };
     let mut last = answer::status(&answer.message);
     for words in [answer::words(answer), slow_reader(query, answer)] {
@@ -153,16 +176,19 @@ fn slow_reader(query: &Query, answer: &Answer) -> String {
 fn asked(decoded: &Decoded) -> [String; 2] {
     match decoded.message.as_ref().and_then(|message| message.question.as_ref()) {
         Some(question) => [kind(question), escape(&question.name).into_owned()],
-        None => ["-".to_owned(), "-".to_owned()],
+        None => [nothing(), nothing()],
     }
 }
 
 /// Which query a packet belongs to.
-fn whose(reason: StrayPacketReason) -> String {
-    match reason {
-        StrayPacketReason::NoAttempt => "of a query that was not seen".to_owned(),
-        StrayPacketReason::Ambiguous => "of one of several queries".to_owned(),
-        StrayPacketReason::Ended { query } => format!("of query {query}, which has ended"),
+fn whose(stray: &StrayPacket) -> String {
+    match (stray.reason, stray.flow.transport) {
+        (StrayPacketReason::NoAttempt, Transport::Udp) => "of a query that was not seen".to_owned(),
+        (StrayPacketReason::NoAttempt, Transport::Tcp) => {
+            "of a connection that was not seen, or had no query under way".to_owned()
+        }
+        (StrayPacketReason::Ambiguous, _) => "of one of several queries".to_owned(),
+        (StrayPacketReason::Ended { query }, _) => format!("of query {query}, which has ended"),
     }
 }
 
@@ -175,13 +201,13 @@ fn stray_words(stray: &Stray) -> String {
             let what = defect.map_or_else(|| "a message without a question".to_owned(), answer::defect);
             format!("{what} ({} bytes)", observation.seen.length)
         }
-        StrayReason::StreamSkipped => {
-            format!(
-                "{} bytes of a TCP connection skipped: where its messages begin is not known",
-                observation.seen.length
-            )
+        StrayReason::StreamSkipped => format!(
+            "{} skipped: a connection older than the trace, or not captured whole; where its messages begin is not known",
+            units::bytes(u64::from(observation.seen.length))
+        ),
+        StrayReason::StreamNotDns => {
+            format!("not DNS: this connection begins with {}", answer::excerpt(&observation.seen.payload))
         }
-        StrayReason::StreamNotDns => "a TCP connection that does not speak DNS".to_owned(),
         StrayReason::QueryNotSeen => format!("{status}: an answer whose query was not seen"),
         StrayReason::Surplus { .. } => format!("{status}: one more answer to a query that has ended"),
         StrayReason::Late { after, .. } => {
@@ -219,9 +245,13 @@ fn peer(query: &Query) -> String {
         Outcome::Answered { attempt } => query.attempts.get(attempt),
         Outcome::Unanswered | Outcome::Pending => query.attempts.last(),
     };
-    let arrow = match query.role {
+    attempt.map_or_else(String::new, |attempt| format!("{} {}", arrow(query.role), attempt::remote(attempt)))
+}
+
+/// Which way it went: to a server, or from a client.
+fn arrow(role: Role) -> &'static str {
+    match role {
         Role::Client => "->",
         Role::Server => "<-",
-    };
-    attempt.map_or_else(String::new, |attempt| format!("{arrow} {}", attempt::remote(attempt)))
+    }
 }

@@ -49,9 +49,26 @@ pub(super) fn duration(nanoseconds: u64) -> String {
     }
 }
 
-/// Seconds since the first attempt, with microseconds: `+5.003418`.
-pub(super) fn offset(nanoseconds: u64) -> String {
-    format!("+{}.{:06}", nanoseconds / 1_000_000_000, nanoseconds / 1_000 % 1_000_000)
+/// Seconds from `origin` to `time`, with microseconds: `+5.003418`; `-3.051204` if it is the earlier one.
+pub(super) fn offset(time: KernelTime, origin: KernelTime) -> String {
+    let sign = if time < origin { '-' } else { '+' };
+    let us = time.0.abs_diff(origin.0) / 1_000;
+    format!("{sign}{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+/// An amount of bytes for eyes: `412 B`, `1.2 kB`, `48 MB`.
+pub(super) fn bytes(count: u64) -> String {
+    let mut amount = count as f64;
+    let mut unit = "B";
+    for larger in ["kB", "MB", "GB", "TB"] {
+        // What would be rounded up to 1000 is told in the next unit.
+        if amount < 999.5 {
+            break;
+        }
+        amount /= 1e3;
+        unit = larger;
+    }
+    if unit == "B" || amount >= 9.95 { format!("{amount:.0} {unit}") } else { format!("{amount:.1} {unit}") }
 }
 
 #[cfg(test)]
@@ -75,7 +92,29 @@ mod tests {
         for (nanoseconds, text) in cases {
             assert_eq!(duration(nanoseconds), text);
         }
-        assert_eq!(offset(5_003_418_999), "+5.003418");
+        let origin = KernelTime(7_000_000_000);
+        assert_eq!(offset(KernelTime(12_003_418_999), origin), "+5.003418");
+        assert_eq!(offset(KernelTime(3_948_796_000), origin), "-3.051204");
+        assert_eq!(offset(origin, origin), "+0.000000");
+    }
+
+    #[test]
+    fn bytes_read_well_at_every_size() {
+        let cases = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (1_249, "1.2 kB"),
+            (9_949, "9.9 kB"),
+            (9_950, "10 kB"),
+            (999_499, "999 kB"),
+            (999_500, "1.0 MB"),
+            (48_000_000, "48 MB"),
+            (u64::MAX, "18446744 TB"),
+        ];
+        for (count, text) in cases {
+            assert_eq!(bytes(count), text);
+        }
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub(super) struct MessageLine<'a> {
     kind: &'static str,
     time: String,
     ktime_ns: u64,
-    /// `undecoded`, `no_question`, `query_not_seen`, `surplus`, `late`, `untranslated`
+    /// `undecoded`, `no_question`, `query_not_seen`, `surplus`, `late`, `untranslated`; of a TCP connection also
+    /// `stream_skipped` (`bytes` in which messages could not be told apart) and `stream_not_dns`
     reason: &'static str,
     /// Number of the query it came too late for, or from the wrong address.
     query: Option<u64>,

@@ -3,6 +3,7 @@
 //! Shapes of their own, apart from the core's types: fields are only ever added within a schema version.
 //! Times are RFC 3339 in UTC beside `ktime_ns`, nanoseconds of `CLOCK_MONOTONIC`; durations are nanoseconds.
 
+mod connection;
 mod message;
 mod packet;
 mod query;
@@ -19,6 +20,7 @@ use crate::{
 };
 
 use super::{WallClock, answer, summary::Summary};
+use connection::ConnectionLine;
 use message::MessageLine;
 use packet::PacketLine;
 use query::QueryLine;
@@ -35,7 +37,7 @@ pub fn line(output: &Output, clock: &WallClock) -> serde_json::Result<String> {
         Output::Query(query) => serde_json::to_string(&QueryLine::new(query, clock)),
         Output::Stray(stray) => serde_json::to_string(&MessageLine::new(stray, clock)),
         Output::Packet(packet) => serde_json::to_string(&PacketLine::new(packet, clock)),
-        Output::Connection(connection) => serde_json::to_string(&connection.number),
+        Output::Connection(connection) => serde_json::to_string(&ConnectionLine::new(connection, clock)),
     }
 }
 
@@ -78,9 +80,10 @@ struct Who<'a> {
     container: Option<&'a str>,
     container_id: Option<&'a str>,
     unit: Option<&'a str>,
-    pid: u32,
-    tid: u32,
-    comm: &'a str,
+    /// Of its process: null where none was seen (a connection that is older than the trace, or that a peer opened).
+    pid: Option<u32>,
+    tid: Option<u32>,
+    comm: Option<&'a str>,
     netns: u32,
 }
 
@@ -94,18 +97,22 @@ struct QuestionFields<'a> {
 
 impl<'a> Who<'a> {
     fn new(owner: &'a Owner, task: &'a Task, netns: u32) -> Self {
-        let pod = owner.pod.as_ref();
-        let container = owner.container.as_ref();
+        Self::as_known(Some(owner), Some(task), netns)
+    }
+
+    fn as_known(owner: Option<&'a Owner>, task: Option<&'a Task>, netns: u32) -> Self {
+        let pod = owner.and_then(|owner| owner.pod.as_ref());
+        let container = owner.and_then(|owner| owner.container.as_ref());
         Self {
             namespace: pod.and_then(|pod| pod.namespace.as_deref()),
             pod: pod.and_then(|pod| pod.name.as_deref()),
             pod_uid: pod.map(|pod| pod.uid.as_ref()),
             container: container.and_then(|container| container.name.as_deref()),
             container_id: container.map(|container| container.id.as_ref()),
-            unit: owner.unit.as_deref(),
-            pid: task.pid,
-            tid: task.tid,
-            comm: &task.comm,
+            unit: owner.and_then(|owner| owner.unit.as_deref()),
+            pid: task.map(|task| task.pid),
+            tid: task.map(|task| task.tid),
+            comm: task.map(|task| task.comm.as_str()),
             netns,
         }
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     dns::{Message, Record, rcode, record_type},
     event::KernelTime,
-    lookup::{Answer, Attempt, Fate, Outcome, Query, Role},
+    lookup::{Answer, Attempt, Carrier, Fate, Outcome, Query, Role},
     output::{WallClock, names},
 };
 
@@ -59,14 +59,17 @@ struct AttemptFields<'a> {
     server: IpAddr,
     server_port: u16,
     transport: &'static str,
-    bytes: u32,
-    recursion_desired: bool,
+    /// Null like `id`.
+    bytes: Option<u32>,
+    recursion_desired: Option<bool>,
     edns_udp_size: Option<u16>,
     /// The endpoint behind the server's address, if a translation was seen.
     endpoint: Option<IpAddr>,
     endpoint_port: Option<u16>,
+    /// Of TCP.
+    connection: Option<CarrierFields>,
     /// `answered`, `answered_late`, `send_failed`, `rejected`, `lost_at_conntrack`, `dropped`, `answer_dropped`,
-    /// `evicted`, `unanswered`, `not_awaited`, `open`, `unknown`
+    /// `evicted`, `connect_failed`, `connection_lost`, `unanswered`, `not_awaited`, `open`, `unknown`
     fate: &'static str,
     /// Index into `steps` of the one that decided the fate.
     fate_step: Option<usize>,
@@ -77,6 +80,23 @@ struct AttemptFields<'a> {
     steps: Vec<StepFields<'a>>,
     steps_left_out: u32,
     answer: Option<AnswerFields>,
+}
+
+/// The TCP connection of an attempt, as it was when the query was sent.
+#[derive(Serialize)]
+struct CarrierFields {
+    /// Serial number of the connection within the trace.
+    number: u64,
+    /// When its SYN was sent; null at a server, and if that was before the trace.
+    opened: Option<String>,
+    opened_ktime_ns: Option<u64>,
+    established: Option<String>,
+    established_ktime_ns: Option<u64>,
+    /// From the SYN to the open connection.
+    connect_ns: Option<u64>,
+    syn_retransmissions: u32,
+    /// Queries that went over it before this one.
+    queries_before: u64,
 }
 
 #[derive(Serialize)]
@@ -97,6 +117,8 @@ struct AnswerFields {
     authority_records: u16,
     additional_records: u16,
     defect: Option<String>,
+    /// Messages of the answer beyond this one: of a zone transfer, or of other responders to a multicast query.
+    further_messages: u64,
 }
 
 impl<'a> QueryLine<'a> {
@@ -109,10 +131,7 @@ impl<'a> QueryLine<'a> {
             number: query.number,
             time: clock.rfc3339(started),
             ktime_ns: started.0,
-            role: match query.role {
-                Role::Client => "client",
-                Role::Server => "server",
-            },
+            role: names::role(query.role),
             who: Who::new(&query.owner, &query.task, query.netns),
             question: QuestionFields::new(&query.question),
             outcome: match query.outcome {
@@ -169,11 +188,12 @@ impl<'a> AttemptFields<'a> {
             server: server.ip(),
             server_port: server.port(),
             transport: names::transport(conversation.transport),
-            bytes: attempt.length,
-            recursion_desired: attempt.flags.recursion_desired,
+            bytes: conversation.id.map(|_| attempt.length),
+            recursion_desired: conversation.id.map(|_| attempt.flags.recursion_desired),
             edns_udp_size: attempt.edns.map(|edns| edns.udp_size),
             endpoint: attempt.endpoint.map(|endpoint| endpoint.ip()),
             endpoint_port: attempt.endpoint.map(|endpoint| endpoint.port()),
+            connection: attempt.carrier.map(|carrier| CarrierFields::new(&carrier, clock)),
             fate: names::fate(&attempt.fate),
             fate_step: fate_step(&attempt.fate),
             waited_ns,
@@ -204,6 +224,22 @@ fn fate_step(fate: &Fate) -> Option<usize> {
     }
 }
 
+impl CarrierFields {
+    fn new(carrier: &Carrier, clock: &WallClock) -> Self {
+        let Carrier { connection, opened, established, syn_retransmissions, queries_before } = *carrier;
+        Self {
+            number: connection,
+            opened: opened.map(|time| clock.rfc3339(time)),
+            opened_ktime_ns: opened.map(|time| time.0),
+            established: established.map(|time| clock.rfc3339(time)),
+            established_ktime_ns: established.map(|time| time.0),
+            connect_ns: opened.zip(established).map(|(opened, established)| established.since(opened)),
+            syn_retransmissions,
+            queries_before,
+        }
+    }
+}
+
 impl AnswerFields {
     fn new(answer: &Answer, asked: KernelTime, clock: &WallClock) -> Self {
         let message = &answer.message;
@@ -223,6 +259,7 @@ impl AnswerFields {
             authority_records: message.counts.authorities,
             additional_records: message.counts.additionals,
             defect: defect(answer.defect.as_ref()),
+            further_messages: answer.further_messages,
         }
     }
 }

@@ -15,8 +15,9 @@ use crate::{
 pub(super) struct StepFields<'a> {
     time: String,
     ktime_ns: u64,
-    /// Since the query's first attempt; none where the step is no part of a query.
-    offset_ns: Option<u64>,
+    /// Since the query's first attempt, or the connection's begin: negative of what opened the connection of a first
+    /// attempt. None where the step is part of neither.
+    offset_ns: Option<i64>,
     /// Inode number of the network namespace where it happened.
     netns: Option<u32>,
     #[serde(flatten)]
@@ -37,7 +38,7 @@ enum WhatFields<'a> {
     },
     Evicted,
     Retransmitted {
-        /// `syn`, `query`, `answer`
+        /// `query`, `answer`, `syn`, `syn_ack`
         of: &'static str,
     },
     ConnectFailed {
@@ -49,6 +50,10 @@ enum WhatFields<'a> {
     ConnectionEnded {
         /// `closed`, `closed_by_peer`, `aborted`, `reset`, `failed`
         end: &'static str,
+        /// Positive; of `failed` only.
+        errno: Option<u16>,
+        /// `ETIMEDOUT`
+        error: Option<String>,
     },
 }
 
@@ -77,7 +82,7 @@ struct WinnerFields<'a> {
 
 #[derive(Serialize)]
 struct DropFields<'a> {
-    /// `query`, `answer`
+    /// `query`, `answer`, `syn`, `syn_ack`
     of: &'static str,
     reason: Option<&'a str>,
     function: Option<&'a str>,
@@ -115,16 +120,21 @@ pub(super) struct Ends {
 }
 
 impl<'a> StepFields<'a> {
-    /// `started` is when the query's first attempt was sent.
+    /// `started` is when the query's first attempt was sent, or the connection began.
     pub(super) fn new(step: &'a Step, started: Option<KernelTime>, clock: &WallClock) -> Self {
         Self {
             time: clock.rfc3339(step.time),
             ktime_ns: step.time.0,
-            offset_ns: started.map(|started| step.time.since(started)),
+            offset_ns: started.and_then(|started| signed(step.time, started)),
             netns: step.netns,
             what: WhatFields::new(&step.what),
         }
     }
+}
+
+/// Nanoseconds from `origin` to `time`.
+fn signed(time: KernelTime, origin: KernelTime) -> Option<i64> {
+    i64::try_from(i128::from(time.0) - i128::from(origin.0)).ok()
 }
 
 impl<'a> WhatFields<'a> {
@@ -140,7 +150,11 @@ impl<'a> WhatFields<'a> {
             What::ConnectFailed { errno } => {
                 Self::ConnectFailed { errno: *errno, error: names::errno(*errno) }
             }
-            What::ConnectionEnded(end) => Self::ConnectionEnded { end: names::connection_end(*end) },
+            What::ConnectionEnded(end) => {
+                let errno = names::end_errno(*end);
+                let end = names::connection_end(*end);
+                Self::ConnectionEnded { end, errno, error: errno.map(names::errno) }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Drops in words.
 
 use crate::{
-    event::{DropPlace, TableFull},
+    event::{DropPlace, TableFull, Transport},
     lookup::{Conntrack, Dropped, Insertion, Leg, Step, What},
 };
 
@@ -31,15 +31,20 @@ pub(super) fn words(dropped: &Dropped, step: &Step, scene: &Scene) -> String {
     format!("{how}{}{}", why(dropped, step, scene), evidence(&dropped.place))
 }
 
-/// What was dropped. An attempt is a query: that needs no word.
+/// What was dropped. An attempt is a query: that needs no word. Over TCP a segment may hold a part of a message, and is
+/// sent again.
 fn subject(leg: Leg, scene: &Scene) -> &'static str {
-    match (leg, scene.of) {
-        (Leg::Query, Some(_)) => "dropped",
-        (Leg::Answer, Some(_)) => "its answer was dropped",
-        (Leg::Query, None) => "query dropped",
-        (Leg::Answer, None) => "answer dropped",
-        (Leg::Syn, _) => "SYN dropped",
-        (Leg::SynAck, _) => "SYN-ACK dropped",
+    match (leg, scene.transport, scene.of) {
+        (Leg::Syn, ..) => "SYN dropped",
+        (Leg::SynAck, ..) => "SYN-ACK dropped",
+        (Leg::Query, Transport::Udp, Some(_)) => "dropped",
+        (Leg::Answer, Transport::Udp, Some(_)) => "its answer was dropped",
+        (Leg::Query, Transport::Udp, None) => "query dropped",
+        (Leg::Answer, Transport::Udp, None) => "answer dropped",
+        (Leg::Query, Transport::Tcp, Some(_)) => "a segment of it was dropped",
+        (Leg::Answer, Transport::Tcp, Some(_)) => "a segment of its answer was dropped",
+        (Leg::Query, Transport::Tcp, None) => "segment to the server dropped",
+        (Leg::Answer, Transport::Tcp, None) => "segment from the server dropped",
     }
 }
 
@@ -63,10 +68,14 @@ fn why(dropped: &Dropped, step: &Step, scene: &Scene) -> String {
     }
     let known = match (place.reason.as_deref(), place.function.as_deref()) {
         (None | Some(UNSPECIFIED), Some(function)) => function_words(function),
-        (Some("NO_SOCKET"), _) => Some(no_socket(dropped)),
+        (Some("NO_SOCKET"), _) => Some(no_socket(dropped, scene)),
         // ip_error (net/ipv4/route.c) gives this reason where the interface does not forward, since 5.19.
         (Some("IP_INADDRERRORS"), Some("ip_error")) => Some("not for this host, and IP forwarding is off"),
-        (Some(reason), _) => reason_words(reason),
+        (Some(reason), _) => match scene.transport {
+            Transport::Udp => udp_reason_words(reason),
+            Transport::Tcp => tcp_reason_words(reason),
+        }
+        .or_else(|| reason_words(reason)),
         (None, None) => None,
     };
     known.map(|known| format!(": {known}")).unwrap_or_default()
@@ -81,7 +90,7 @@ fn evidence(place: &DropPlace) -> String {
 }
 
 /// Kernels without reasons (before 5.17) tell it by functions that drop for nothing else.
-fn is_netfilter(place: &DropPlace) -> bool {
+pub(in crate::output) fn is_netfilter(place: &DropPlace) -> bool {
     place.reason.as_deref() == Some(NETFILTER)
         || place.hook.is_some()
         || matches!(place.function.as_deref(), Some("nf_hook_slow" | "nft_do_chain"))
@@ -94,24 +103,59 @@ fn follows_failed_insertion(dropped: &Dropped, step: &Step, scene: &Scene) -> bo
             && earlier.time <= step.time
             && matches!(&earlier.what, What::Conntrack(Conntrack { result: Insertion::Failed { .. }, .. }))
     };
-    dropped.leg == Leg::Query && scene.of.is_some_and(|of| of.attempt.steps.iter().any(failed))
+    matches!(dropped.leg, Leg::Query | Leg::Syn) && scene.steps.iter().any(failed)
 }
 
-fn no_socket(dropped: &Dropped) -> &'static str {
-    match (dropped.leg, dropped.untranslated) {
-        (Leg::Query | Leg::Syn, _) => "no socket listens there",
-        (Leg::Answer | Leg::SynAck, Some(_)) => "no socket expects it from there",
-        (Leg::Answer | Leg::SynAck, None) => "no socket waits for it any more",
+fn no_socket(dropped: &Dropped, scene: &Scene) -> &'static str {
+    match (dropped.leg, scene.transport, dropped.untranslated) {
+        (Leg::Syn, ..) | (Leg::Query, Transport::Udp, _) => "no socket listens there",
+        (Leg::Query, Transport::Tcp, _) => "the server does not have this connection",
+        (Leg::Answer | Leg::SynAck, _, Some(_)) => "no socket expects it from there",
+        (Leg::Answer | Leg::SynAck, _, None) => "no socket waits for it any more",
     }
 }
 
-/// `enum skb_drop_reason` (include/net/dropreason-core.h) for people, as far as a DNS packet can meet it.
+fn udp_reason_words(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "PROTO_MEM" => "the memory for UDP was used up (net.ipv4.udp_mem)",
+        "UDP_CSUM" => "wrong UDP checksum",
+        _ => return None,
+    })
+}
+
+fn tcp_reason_words(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "PROTO_MEM" => "the memory for TCP was used up (net.ipv4.tcp_mem)",
+        "TCP_CSUM" => "wrong TCP checksum",
+        "TCP_LISTEN_OVERFLOW" => "too many connections waited to be accepted (listen backlog)",
+        "SOCKET_BACKLOG" => "too many segments waited for the socket while its program used it",
+        "SOCKET_CLOSE" | "TCP_CLOSE" => "the socket was closed",
+        "TCP_ABORT_ON_DATA" => "the socket had been closed before it came",
+        "TCP_RESET" => "it resets the connection",
+        "TCP_ZEROWINDOW" => "the receiver's window was full: its program does not read",
+        "TCP_OVERWINDOW" => "beyond the receiver's window",
+        "TCP_OFO_QUEUE_PRUNE" | "TCP_OFO_DROP" => "the socket's receive buffer was full",
+        "TCP_OLD_DATA" => "a copy of what had come before",
+        "TCP_OLD_SEQUENCE" | "TCP_INVALID_SEQUENCE" | "TCP_INVALID_END_SEQUENCE" => {
+            "outside the receiver's window"
+        }
+        "TCP_OLD_ACK" | "TCP_TOO_OLD_ACK" => "its acknowledgement is an old one",
+        "TCP_ACK_UNSENT_DATA" | "TCP_INVALID_ACK_SEQUENCE" => "it acknowledges what was never sent",
+        "TCP_RFC7323_PAWS" | "TCP_RFC7323_PAWS_ACK" | "TCP_RFC7323_TW_PAWS" => {
+            "its timestamp is older than the connection's last one (PAWS)"
+        }
+        "TCP_RFC7323_TSECR" => "it echoes a timestamp that was never sent",
+        "TCP_FLAGS" | "TCP_INVALID_SYN" => "its TCP flags do not fit the connection's state",
+        "TCP_MINTTL" => "its time to live is below the socket's minimum",
+        _ => return None,
+    })
+}
+
+/// `enum skb_drop_reason` (include/net/dropreason-core.h, up to 7.2) for people, as far as a DNS packet can meet it.
 fn reason_words(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "SOCKET_RCVBUFF" => "the socket's receive buffer was full",
-        "PROTO_MEM" => "the memory for UDP was used up (net.ipv4.udp_mem)",
         "SOCKET_FILTER" => "refused by a filter of the socket or its cgroup",
-        "UDP_CSUM" => "wrong UDP checksum",
         "IP_CSUM" => "wrong IP checksum",
         "SKB_CSUM" => "its checksum could not be computed",
         "IP_INHDR" => "broken IP header",

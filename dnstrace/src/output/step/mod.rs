@@ -1,6 +1,7 @@
 //! What befell a packet, in the words of the table: where, what, why, and what that means.
 
 mod drop;
+mod scene;
 
 use std::net::SocketAddr;
 
@@ -8,28 +9,14 @@ use crate::{
     dns::record_type,
     event::{Flow, KernelTime},
     lookup::{
-        Attempt, ConnectionEnd, Conntrack, InsertFailure, Insertion, Leg, Query, REPLY_ONLY_LIFE, Role, Step,
-        What, Winner, WinnerQuery,
+        Conntrack, InsertFailure, Insertion, Leg, REPLY_ONLY_LIFE, Role, Step, What, Winner, WinnerQuery,
     },
 };
 
-use super::{escape, names, units};
+use super::{connection, escape, names, units};
 
-/// What a step is seen against.
-#[derive(Clone, Copy)]
-pub(super) struct Scene<'a> {
-    /// Inode number of the node's own network namespace, if known.
-    pub node: Option<u32>,
-    /// The attempt that it befell; none for a packet that belongs to no attempt under way.
-    pub of: Option<Of<'a>>,
-}
-
-/// A step's attempt.
-#[derive(Clone, Copy)]
-pub(super) struct Of<'a> {
-    pub query: &'a Query,
-    pub attempt: &'a Attempt,
-}
+pub(super) use drop::is_netfilter;
+pub(super) use scene::Scene;
 
 /// One step: `on the node: dropped by netfilter in FORWARD (nf_hook_slow)`.
 pub(super) fn words(step: &Step, scene: &Scene) -> String {
@@ -42,54 +29,34 @@ pub(super) fn words(step: &Step, scene: &Scene) -> String {
         }
         What::SendFailed { errno } => refusal(*errno, scene),
         What::Evicted => evicted(scene).to_owned(),
-        What::Retransmitted { leg } => format!("{} sent again by the kernel", tcp_part(*leg)),
-        What::ConnectFailed { errno } => format!("connect failed: {}", names::errno(*errno)),
-        What::ConnectionEnded(end) => ended(*end),
+        What::Retransmitted { leg } => sent_again(*leg).to_owned(),
+        What::ConnectFailed { errno } => format!("connect failed: {}", connection::failure(*errno, 0, scene)),
+        What::ConnectionEnded(end) => format!("connection {}", connection::ended(*end, scene)),
     };
-    match place(step.netns, scene) {
+    match scene.place(step.netns) {
         Some(place) => format!("{place}: {what}"),
         None => what,
     }
 }
 
+/// Whom an ICMP error went to, where it was not the client for its query.
 fn to_answer(leg: Leg) -> &'static str {
     match leg {
-        Leg::Query | Leg::Syn => "",
-        Leg::Answer | Leg::SynAck => " to the server for its answer",
+        Leg::Query => "",
+        Leg::Syn => " for the SYN",
+        Leg::Answer => " to the server for its answer",
+        Leg::SynAck => " to the server for its SYN-ACK",
     }
 }
 
-/// What of a TCP connection a packet carried.
-fn tcp_part(leg: Leg) -> &'static str {
+/// What TCP sent again, which is not the same as a resolver that asks again.
+fn sent_again(leg: Leg) -> &'static str {
     match leg {
-        Leg::Query => "query",
-        Leg::Answer => "answer",
-        Leg::Syn => "SYN",
-        Leg::SynAck => "SYN-ACK",
+        Leg::Query => "query sent again by TCP: not acknowledged in time",
+        Leg::Answer => "answer sent again by TCP: not acknowledged in time",
+        Leg::Syn => "SYN sent again",
+        Leg::SynAck => "SYN-ACK sent again",
     }
-}
-
-/// How a connection ended while an attempt waited.
-fn ended(end: ConnectionEnd) -> String {
-    match end {
-        ConnectionEnd::Closed => "connection closed by the program".to_owned(),
-        ConnectionEnd::ClosedByPeer => "connection closed by the server".to_owned(),
-        ConnectionEnd::Aborted => "connection aborted by the program".to_owned(),
-        ConnectionEnd::Reset => "connection reset by the server".to_owned(),
-        ConnectionEnd::Failed { errno } => format!("connection given up: {}", names::errno(errno)),
-    }
-}
-
-/// The network namespace, by what it is to the reader.
-fn place(netns: Option<u32>, scene: &Scene) -> Option<String> {
-    let netns = netns?;
-    let query = scene.of.map(|of| of.query);
-    Some(match query {
-        _ if scene.node == Some(netns) => "on the node".to_owned(),
-        Some(query) if query.netns == netns && query.owner.pod.is_some() => "in the pod".to_owned(),
-        Some(query) if query.netns == netns => "in its network namespace".to_owned(),
-        _ => format!("in netns {netns}"),
-    })
 }
 
 const NOT_INSERTED: &str = "not entered into conntrack, so lost";
@@ -189,9 +156,9 @@ pub(super) fn refusal(errno: u16, scene: &Scene) -> String {
 
 /// What the traced socket sends of an attempt.
 fn sent_leg(scene: &Scene) -> Leg {
-    match scene.of.map(|of| of.query.role) {
-        Some(Role::Server) => Leg::Answer,
-        Some(Role::Client) | None => Leg::Query,
+    match scene.role {
+        Role::Server => Leg::Answer,
+        Role::Client => Leg::Query,
     }
 }
 
@@ -222,11 +189,11 @@ pub(super) fn errno_words(errno: u16, scene: &Scene) -> String {
 /// Whether a step of the attempt tells where what was sent was lost.
 fn loss_seen(scene: &Scene) -> bool {
     let tells = |step: &Step| match &step.what {
-        What::Dropped(dropped) => dropped.leg == sent_leg(scene),
+        What::Dropped(dropped) => dropped.leg == sent_leg(scene) || dropped.leg == Leg::Syn,
         What::Conntrack(entry) => matches!(entry.result, Insertion::Failed { .. }),
         _ => false,
     };
-    scene.of.is_some_and(|of| of.attempt.steps.iter().any(tells))
+    scene.steps.iter().any(tells)
 }
 
 fn evicted(scene: &Scene) -> &'static str {
@@ -241,7 +208,7 @@ fn evicted(scene: &Scene) -> &'static str {
 
 /// Why the answer found no entry at `time` that would have translated it back, as far as earlier steps tell.
 fn way_back_lost(time: KernelTime, scene: &Scene) -> Option<&'static str> {
-    let steps = scene.of?.attempt.steps.iter().rev().filter(|step| step.time <= time);
+    let steps = scene.steps.iter().rev().filter(|step| step.time <= time);
     let lost = |step: &Step| match &step.what {
         What::Evicted => Some("its conntrack entry had been thrown out"),
         What::Conntrack(Conntrack { result: Insertion::ReplyOnly { .. }, .. })

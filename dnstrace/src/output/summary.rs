@@ -1,17 +1,20 @@
 //! Totals of a trace, for its end.
 
+mod tcp;
+
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::{
-    event::KernelTime,
-    lookup::{Fate, Insertion, Outcome, Output, Query, Role, Step, What},
+    event::{KernelTime, Transport},
+    lookup::{Attempt, Fate, Insertion, Outcome, Output, Query, Role, Step, StrayReason, What},
     losses::Losses,
 };
 
 use super::{answer, names, units};
+pub use tcp::TcpCounts;
 
 /// The longest latency told apart from longer ones: an hour, in microseconds.
 const LONGEST_US: u64 = 3_600_000_000;
@@ -52,6 +55,7 @@ pub struct Counts {
     /// Attempts of client queries by fate, in the words of JSON.
     pub fates: BTreeMap<&'static str, u64>,
     pub conntrack: ConntrackCounts,
+    pub tcp: TcpCounts,
     /// Drops, failed insertions, ICMP errors and evictions that belong to no attempt under way.
     pub packets: u64,
 }
@@ -106,13 +110,15 @@ impl ConntrackCounts {
 }
 
 /// Fates that are worth a word at the end, the surest first.
-const FATES: [(&str, &str); 11] = [
+const FATES: [(&str, &str); 13] = [
     ("send_failed", "not sent"),
     ("rejected", "rejected"),
     ("lost_at_conntrack", "lost at conntrack insert"),
     ("dropped", "dropped"),
     ("answer_dropped", "with the answer dropped"),
     ("answered_late", "answered too late"),
+    ("connect_failed", "that could not connect"),
+    ("connection_lost", "with the connection lost"),
     ("evicted", "with the conntrack entry thrown out"),
     ("unanswered", "unanswered"),
     ("unknown", "not known"),
@@ -140,18 +146,30 @@ impl Summary {
                 self.counts.packets += 1;
                 self.counts.conntrack.add(&packet.step);
             }
-            Output::Connection(_) => {}
-            Output::Stray(_) => {
-                self.counts.strays += 1;
-                self.counts.messages += 1;
+            Output::Connection(connection) => {
+                self.counts.tcp.add_connection(connection);
+                for step in &connection.steps {
+                    self.counts.conntrack.add(step);
+                }
             }
+            Output::Stray(stray) => match stray.reason {
+                StrayReason::StreamSkipped => self.counts.tcp.skips += 1,
+                StrayReason::StreamNotDns => self.counts.tcp.not_dns += 1,
+                _ => {
+                    self.counts.strays += 1;
+                    self.counts.messages += 1;
+                    let is_tcp = stray.observation.seen.flow.transport == Transport::Tcp;
+                    self.counts.tcp.messages += u64::from(is_tcp);
+                }
+            },
         }
     }
 
     fn add_query(&mut self, query: &Query) {
         let counts = &mut self.counts;
-        let answered = query.attempts.iter().filter(|attempt| attempt.answer().is_some()).count();
-        counts.messages += (query.attempts.len() + answered) as u64 + u64::from(query.attempts_left_out);
+        counts.tcp.add_query(query);
+        counts.messages +=
+            query.attempts.iter().map(messages).sum::<u64>() + u64::from(query.attempts_left_out);
         for step in query.attempts.iter().flat_map(|attempt| &attempt.steps) {
             counts.conntrack.add(step);
         }
@@ -161,7 +179,7 @@ impl Summary {
             return;
         }
         counts.queries += 1;
-        counts.retried += u64::from(query.attempts.len() > 1);
+        counts.retried += u64::from(query.attempts.iter().filter(|attempt| has_message(attempt)).count() > 1);
         for attempt in &query.attempts {
             *counts.fates.entry(names::fate(&attempt.fate)).or_default() += 1;
         }
@@ -209,6 +227,7 @@ impl Summary {
                 _ = writeln!(text, "{what}: {words}");
             }
         }
+        text.push_str(&counts.tcp.text());
         if counts.served > 0 {
             _ = writeln!(
                 text,
@@ -272,6 +291,17 @@ impl Summary {
             units::duration(self.longest)
         ))
     }
+}
+
+/// Whether there was a message at all: over TCP there is none if the connection could not be opened.
+fn has_message(attempt: &Attempt) -> bool {
+    attempt.conversation.id.is_some()
+}
+
+/// Messages of an attempt: its query, and its answers.
+fn messages(attempt: &Attempt) -> u64 {
+    let answers = attempt.answer().map_or(0, |answer| answer.further_messages.saturating_add(1));
+    answers.saturating_add(u64::from(has_message(attempt)))
 }
 
 fn plural(count: u64, one: &str, many: &str) -> String {

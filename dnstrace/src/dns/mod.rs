@@ -5,6 +5,7 @@
 
 mod mnemonic;
 mod name;
+mod stream;
 
 use hickory_proto::{
     op::{Edns as OptRecord, Header, MessageType, Query},
@@ -14,6 +15,7 @@ use hickory_proto::{
 
 pub use mnemonic::{opcode, rcode, record_class, record_type};
 pub use name::present;
+pub use stream::{Framed, StreamLimits, StreamTotals, Streams};
 
 /// RCODE 0, 1, 2, 3, 4, 5.
 pub mod rcodes {

@@ -148,7 +148,7 @@ impl Addresses {
 
     /// Adds a line. What does not fit into an entry's numbers (a file of 4 GB, 65,535 modules) is left out.
     fn add(&mut self, line: &Line<'_>, modules: &mut HashMap<String, u16>) {
-        if line.address == 0 {
+        if line.address == 0 || line.is_mapping_symbol() {
             return;
         }
         let mut entry = Entry { start: line.address, name: 0, name_length: 0, module: 0 };
@@ -207,6 +207,12 @@ impl<'a> Line<'a> {
         let address = u64::from_str_radix(address, 16).ok()?;
         let kind = kind.parse().ok()?;
         (!name.is_empty() && !name.contains(' ')).then_some(Self { address, kind, name, module })
+    }
+
+    /// Whether it only says that code (`$x`) or data (`$d`) begins here, perhaps within a function: arm64's modules are
+    /// full of them (`is_mapping_symbol`, include/linux/module_symbol.h; listed all the same, seen on 6.1).
+    fn is_mapping_symbol(&self) -> bool {
+        self.name.starts_with('$')
     }
 }
 

@@ -87,6 +87,22 @@ fn an_address_is_in_the_function_that_starts_before_it() {
     }
 }
 
+/// As arm64's modules list them.
+#[test]
+fn mapping_symbols_are_no_functions() {
+    let listing = "\
+ffffa0f5e8594130 t $x\t[nf_conntrack]
+ffffa0f5e8594130 t early_drop\t[nf_conntrack]
+ffffa0f5e8594180 t $d\t[nf_conntrack]
+ffffa0f5e8594190 t $x.7\t[nf_conntrack]
+";
+    let addresses = addresses(listing);
+    for offset in [0, 0x4f, 0x51, 0x90] {
+        let location = Location { function: "early_drop", module: Some("nf_conntrack"), offset };
+        assert_eq!(addresses.lookup(0xffff_a0f5_e859_4130 + offset), Some(location));
+    }
+}
+
 #[test]
 fn garbage_among_the_lines_is_skipped() {
     let mut listing = b"\n \nx\nffffffff81000000\nffffffff81000000 T\nffffffff81000000 T \n".to_vec();

@@ -3,7 +3,7 @@
 
 use crate::{
     event::{IcmpError, KernelTime},
-    lookup::{Attempt, ConnectionEnd, Dropped, Fate, Leg, Protocol, Role, Step, TcpConnection, What},
+    lookup::{Attempt, ConnectionEnd, Dropped, Fate, Leg, Protocol, Query, Role, Step, TcpConnection, What},
 };
 
 use super::{
@@ -25,15 +25,27 @@ pub(super) fn opening(attempt: &Attempt) -> Option<(KernelTime, String)> {
     }
     let carrier = attempt.carrier.filter(|carrier| carrier.queries_before == 0)?;
     let opened = carrier.opened?;
-    let how = match carrier.established {
-        Some(established) => format!("opened after {}", units::duration(established.since(opened))),
-        None => "opened: after what time was not seen".to_owned(),
+    let again = (carrier.syn_retransmissions > 0).then(|| syn_again(carrier.syn_retransmissions));
+    let how = match (carrier.established, again) {
+        (Some(established), None) => opened_after(established.since(opened)),
+        (Some(established), Some(again)) => format!("{}: {again}", opened_after(established.since(opened))),
+        (None, None) => "opened, when was not seen".to_owned(),
+        (None, Some(again)) => format!("opened, when was not seen: {again}"),
     };
-    let again = match carrier.syn_retransmissions {
-        0 => String::new(),
-        count => format!(": {}", syn_again(count)),
-    };
-    Some((opened, format!("connection to {} {how}{again}", attempt::remote(attempt))))
+    Some((opened, format!("connection to {} {how}", attempt::remote(attempt))))
+}
+
+fn opened_after(nanoseconds: u64) -> String {
+    format!("opened{}", after(nanoseconds))
+}
+
+/// How long a query's connection took to open, if its SYN was sent again before the query began: its latency does not
+/// tell then. `[its connection took 3.050 s to open]`
+pub(super) fn slow_opening(query: &Query) -> Option<String> {
+    let first = query.attempts.first().filter(|attempt| opened_slowly(attempt))?;
+    let carrier = first.carrier?;
+    let took = carrier.established?.since(carrier.opened?);
+    Some(format!("[its connection took {} to open]", units::duration(took)))
 }
 
 /// Whether it never had a connection to be sent on.
@@ -126,7 +138,7 @@ fn refused(steps: &[Step]) -> &'static str {
     match dropped {
         Some(place) if step::is_netfilter(place) => " by a netfilter rule",
         Some(place) if place.reason.as_deref() == Some("NO_SOCKET") => ", nobody listens there",
-        Some(_) | None => ": nobody listens there, or a rule rejects it",
+        Some(_) | None => ", nobody listens there or a rule rejects it",
     }
 }
 
@@ -217,9 +229,9 @@ impl Unopened {
 
 const REFUSED: u16 = libc::ECONNREFUSED as u16;
 
-/// ` after 3.050 s`
+/// ` after 3.050 s`; ` at once`
 pub(super) fn after(nanoseconds: u64) -> String {
-    format!(" after {}", units::duration(nanoseconds))
+    if nanoseconds == 0 { " at once".to_owned() } else { format!(" after {}", units::duration(nanoseconds)) }
 }
 
 /// What a connection that has a line of its own came to: `encrypted DNS, open 30.100 s, 1.2 kB sent, 4.5 kB received,

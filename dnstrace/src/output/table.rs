@@ -155,7 +155,8 @@ fn ending(query: &Query) -> (String, String) {
     let latency = query.latency().map_or_else(nothing, units::duration);
     let Some(answer) = query.answer() else { return (latency, attempt::ending(query).to_owned()) };
     let mut last = answer::status(&answer.message);
-    for words in [answer::words(answer), slow_reader(query, answer)] {
+    let slow_opening = connection::slow_opening(query).unwrap_or_default();
+    for words in [answer::words(answer), slow_reader(query, answer), slow_opening] {
         if !words.is_empty() {
             _ = write!(last, " {words}");
         }

@@ -1,6 +1,7 @@
 //! What the user reads, word for word.
 
 mod fates;
+mod tcp;
 mod zoo;
 
 use bytes::Bytes;

@@ -29,7 +29,7 @@ pub(super) fn words(step: &Step, scene: &Scene) -> String {
         }
         What::SendFailed { errno } => refusal(*errno, scene),
         What::Evicted => evicted(scene).to_owned(),
-        What::Retransmitted { leg } => sent_again(*leg).to_owned(),
+        What::Retransmitted { leg } => sent_again(*leg, scene).to_owned(),
         What::ConnectFailed { errno } => format!("connect failed: {}", connection::failure(*errno, 0, scene)),
         What::ConnectionEnded(end) => format!("connection {}", connection::ended(*end, scene)),
     };
@@ -50,12 +50,13 @@ fn to_answer(leg: Leg) -> &'static str {
 }
 
 /// What TCP sent again, which is not the same as a resolver that asks again.
-fn sent_again(leg: Leg) -> &'static str {
-    match leg {
-        Leg::Query => "query sent again by TCP: not acknowledged in time",
-        Leg::Answer => "answer sent again by TCP: not acknowledged in time",
-        Leg::Syn => "SYN sent again",
-        Leg::SynAck => "SYN-ACK sent again",
+fn sent_again(leg: Leg, scene: &Scene) -> &'static str {
+    match (leg, scene.of) {
+        (Leg::Syn, _) => "SYN sent again",
+        (Leg::SynAck, _) => "SYN-ACK sent again",
+        (Leg::Query, Some(_)) => "query sent again by TCP: not acknowledged in time",
+        (Leg::Answer, Some(_)) => "answer sent again by TCP: not acknowledged in time",
+        (Leg::Query | Leg::Answer, None) => "segment sent again by TCP: not acknowledged in time",
     }
 }
 

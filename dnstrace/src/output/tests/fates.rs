@@ -235,7 +235,7 @@ fn any_fate() -> impl Strategy<Value = Fate> {
 }
 
 /// Nothing but the ends of its lines.
-fn harmless(text: &str) -> Result<(), TestCaseError> {
+pub(super) fn harmless(text: &str) -> Result<(), TestCaseError> {
     let steering =
         text.chars().find(|c| (c.is_control() && *c != '\n') || matches!(c, '\u{202e}' | '\u{200b}'));
     prop_assert!(steering.is_none(), "{steering:?} in {text}");

@@ -1,5 +1,7 @@
 //! Queries, attempts and steps made by hand: one of each kind.
 
+pub(super) mod tcp;
+
 use std::net::SocketAddr;
 
 use super::{MS, message, owner};

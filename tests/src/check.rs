@@ -23,7 +23,7 @@ use crate::{
         trouble::{
             Stage, conntrack,
             drops::{Obstacles, not_forwarding, one_of_twins, over_ipv6},
-            sockets, table,
+            sockets, stream, table, tcp,
         },
         zone::{ANY_A, LARGE_SIZES},
     },
@@ -85,6 +85,15 @@ const CHECKS: &[(&str, Check)] = &[
     ("trouble: rules and routes", rules_and_routes),
     ("trouble: a receive buffer overflows", |bench| sockets::overflow(bench.stage()).map(drop)),
     ("trouble: answers come late or lie unread", answers_come_late_or_lie_unread),
+    ("tcp: every way of sending is answered", every_way_of_sending_over_tcp),
+    ("tcp: answers of every shape", |bench| stream::every_shape(bench.stage()).map(drop)),
+    ("tcp: connections go on", |bench| stream::Older::open(bench.stage())?.go_on()),
+    ("tcp: what is no DNS", |bench| stream::no_dns(bench.stage())),
+    ("tcp: connections fail", |bench| tcp::Obstacles::put_up(bench.stage())?.all_at_once(bench.stage())),
+    ("tcp: segments are lost once", |bench| tcp::lost_once(bench.stage()).map(drop)),
+    ("tcp: truncated answers are asked for again", |bench| {
+        tcp::Truncating::start(bench.stage())?.ask(bench.stage())
+    }),
 ];
 
 /// Runs the checks one after another in one lab; the first that fails ends it.
@@ -103,6 +112,16 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let links = run(&["ip", "-brief", "link"])?;
     ensure!(links.lines().count() == 1, "interfaces are left:\n{links}");
     println!("all {} checks passed", chosen.len());
+    Ok(())
+}
+
+fn every_way_of_sending_over_tcp(bench: &Bench) -> Result<()> {
+    let (v4, v6) = (CLUSTER_DNS.to_string(), CLUSTER_DNS6.to_string());
+    let options = ["--server", &v4, "--server6", &v6, "--tag", "ways"];
+    let tally = bench.clients.stream(&bench.lab.cart, "cart", &options)?;
+    ensure!(tally.ways.len() == 72 && tally.connections == 72 && tally.partial > 0, "{tally:?}");
+    let failed = tally.ways.iter().find(|way| (way.sent, way.received, way.errors) != (4, 4, 0));
+    ensure!(failed.is_none() && tally.unexpected == 0, "{failed:?}");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use dnstrace_tests::{
         by_hand::{self, ClientsArgs, ExecArgs, LabArgs},
         enter::{self, EnterArgs, PauseArgs},
     },
+    multicast::{self, MulticastArgs},
     serve::{self, ServeArgs},
     suite::{
         self, SuiteArgs,
@@ -37,6 +38,7 @@ enum Command {
     Suite(SuiteArgs),
     Race(RaceArgs),
     Serve(ServeArgs),
+    Multicast(MulticastArgs),
     #[command(hide = true)]
     Enter(EnterArgs),
     #[command(hide = true)]
@@ -53,6 +55,7 @@ fn main() -> Result<ExitCode> {
         Command::Suite(args) => return suite::suite(&args),
         Command::Race(args) => return race::race(&args),
         Command::Serve(args) => serve::serve(&args)?,
+        Command::Multicast(args) => multicast::multicast(&args)?,
         Command::Enter(args) => match enter::enter(&args)? {},
         Command::Pause(args) => enter::pause(&args)?,
     }

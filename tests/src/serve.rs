@@ -3,9 +3,11 @@
 //! It is no name server: whatever is asked, A and AAAA get one fixed address and other types an empty answer. What
 //! real servers do is tested with real servers; this one stands for their failures.
 
+pub mod stream;
+
 use std::{
-    io::{self, Read, Write},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    io::{self, Read},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -33,7 +35,7 @@ const HEADER: usize = 12;
 const DELAYED_AT_MOST: usize = 65_536;
 
 /// A DNS server that misbehaves on request; prints its counts as one JSON line when its standard input closes
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Default, Clone, Args)]
 pub struct ServeArgs {
     /// Address to serve UDP and TCP on; [::] serves IPv4 too, as servers written in Go do
     #[arg(long, default_value = "[::]:53")]
@@ -50,6 +52,19 @@ pub struct ServeArgs {
     /// Answer over UDP with the TC bit and no records
     #[arg(long)]
     pub truncate: bool,
+    /// Over TCP, do what the first label of the name says, up to a hyphen: split, hold, flush, slow, text, close, reset,
+    /// silent, transfer, large; answer all others
+    #[arg(long)]
+    pub by_name: bool,
+    /// Join this multicast group, too
+    #[arg(long)]
+    pub group: Option<Ipv4Addr>,
+    /// Do not listen on TCP
+    #[arg(long)]
+    pub no_tcp: bool,
+    /// Listen on TCP, and never accept a connection
+    #[arg(long)]
+    pub deaf: bool,
 }
 
 /// What the server saw and did.
@@ -57,6 +72,7 @@ pub struct ServeArgs {
 pub struct ServeTally {
     pub udp_queries: u64,
     pub tcp_queries: u64,
+    pub tcp_connections: u64,
     pub answers: u64,
     /// What was no DNS query, could not be answered, or came while too many answers waited.
     pub refused: u64,
@@ -66,6 +82,7 @@ pub struct ServeTally {
 struct Counters {
     udp_queries: AtomicU64,
     tcp_queries: AtomicU64,
+    tcp_connections: AtomicU64,
     answers: AtomicU64,
     refused: AtomicU64,
 }
@@ -76,6 +93,7 @@ impl Counters {
         ServeTally {
             udp_queries: read(&self.udp_queries),
             tcp_queries: read(&self.tcp_queries),
+            tcp_connections: read(&self.tcp_connections),
             answers: read(&self.answers),
             refused: read(&self.refused),
         }
@@ -95,9 +113,11 @@ pub fn serve(args: &ServeArgs) -> Result<()> {
     let counters = Arc::new(Counters::default());
     for address in &args.listen {
         let udp = UdpSocket::bind(address).with_context(|| format!("cannot bind UDP {address}"))?;
-        let tcp = TcpListener::bind(address).with_context(|| format!("cannot bind TCP {address}"))?;
+        if let Some(group) = &args.group {
+            udp.join_multicast_v4(group, &Ipv4Addr::UNSPECIFIED).context("cannot join the group")?;
+        }
+        stream::start(*address, args, &counters)?;
         start_udp(udp, args, &counters)?;
-        start_tcp(tcp, args, &counters);
     }
     println!("{LISTENING}");
     io::stdin().read_to_end(&mut Vec::new())?;
@@ -162,39 +182,6 @@ fn refuse(counters: &Counters) {
     counters.refused.fetch_add(1, Ordering::SeqCst);
 }
 
-fn start_tcp(listener: TcpListener, args: &ServeArgs, counters: &Arc<Counters>) {
-    let (args, counters) = (args.clone(), Arc::clone(counters));
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (args, counters) = (args.clone(), Arc::clone(&counters));
-            // A connection's error ends that connection only.
-            thread::spawn(move || serve_stream(stream, &args, &counters));
-        }
-    });
-}
-
-fn serve_stream(mut stream: TcpStream, args: &ServeArgs, counters: &Counters) -> io::Result<()> {
-    loop {
-        let mut length = [0; 2];
-        stream.read_exact(&mut length)?;
-        let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
-        stream.read_exact(&mut query)?;
-        counters.tcp_queries.fetch_add(1, Ordering::SeqCst);
-        let Some(answer) = answer(&query, args, false) else {
-            refuse(counters);
-            continue;
-        };
-        if args.silent {
-            continue;
-        }
-        thread::sleep(Duration::from_millis(args.delay_ms));
-        let mut message = u16::try_from(answer.len()).map_err(io::Error::other)?.to_be_bytes().to_vec();
-        message.extend(answer);
-        counters.answers.fetch_add(1, Ordering::SeqCst);
-        stream.write_all(&message)?;
-    }
-}
-
 /// The answer to a query message, or `None` for what is none.
 fn answer(query: &[u8], args: &ServeArgs, truncate: bool) -> Option<Vec<u8>> {
     let header = query.get(..HEADER)?;
@@ -249,7 +236,7 @@ mod tests {
     use super::*;
 
     fn args() -> ServeArgs {
-        ServeArgs { listen: Vec::new(), delay_ms: 0, silent: false, rcode: 0, truncate: false }
+        ServeArgs::default()
     }
 
     fn query(kind: u16) -> Vec<u8> {

@@ -8,9 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::unistd::{AccessFlags, access};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     names::content_hash,
@@ -22,6 +22,8 @@ const SOURCES: &[(&str, &str)] = &[
     ("lookup.c", include_str!("../../clients/lookup.c")),
     ("sockets.c", include_str!("../../clients/sockets.c")),
     ("ask.c", include_str!("../../clients/ask.c")),
+    ("stream.c", include_str!("../../clients/stream.c")),
+    ("talk.c", include_str!("../../clients/talk.c")),
     ("race.c", include_str!("../../clients/race.c")),
     ("pause.c", include_str!("../../clients/pause.c")),
     ("query.h", include_str!("../../clients/query.h")),
@@ -39,6 +41,10 @@ pub enum Client {
     Sockets,
     /// Questions from one socket in one sendmmsg, and what the system calls said of each.
     Ask,
+    /// Every way of sending and receiving over TCP.
+    Stream,
+    /// A TCP connection step by step.
+    Talk,
     /// Several queries of one socket at the same moment from several CPUs.
     Race,
     /// Asks nothing: the program of containerd's sandbox image.
@@ -46,8 +52,16 @@ pub enum Client {
 }
 
 impl Client {
-    pub const ALL: [Self; 6] =
-        [Self::LookupGlibc, Self::LookupMusl, Self::Sockets, Self::Ask, Self::Race, Self::Pause];
+    pub const ALL: [Self; 8] = [
+        Self::LookupGlibc,
+        Self::LookupMusl,
+        Self::Sockets,
+        Self::Ask,
+        Self::Stream,
+        Self::Talk,
+        Self::Race,
+        Self::Pause,
+    ];
 
     /// The file name, which is also the process name (at most 15 bytes).
     pub fn name(self) -> &'static str {
@@ -56,6 +70,8 @@ impl Client {
             Self::LookupMusl => "lookup-musl",
             Self::Sockets => "sockets",
             Self::Ask => "ask",
+            Self::Stream => "stream",
+            Self::Talk => "talk",
             Self::Race => "race",
             Self::Pause => "pause",
         }
@@ -70,6 +86,8 @@ impl Client {
             Self::LookupGlibc | Self::LookupMusl => "lookup.c",
             Self::Sockets => "sockets.c",
             Self::Ask => "ask.c",
+            Self::Stream => "stream.c",
+            Self::Talk => "talk.c",
             Self::Race => "race.c",
             Self::Pause => "pause.c",
         }
@@ -161,17 +179,41 @@ impl Clients {
 
     /// Runs `sockets` in a container with the options its source describes.
     pub fn sockets(&self, pod: &Pod, container: &str, options: &[&str]) -> Result<SocketsTally> {
-        let path = self.path(Client::Sockets)?;
-        let output =
-            pod.exec(container, &[&[path.to_str().context("no UTF-8")?], options].concat())?.success()?;
-        serde_json::from_str(&output.stdout).with_context(|| format!("no tally in {:?}", output.stdout))
+        self.tally(Client::Sockets, pod, container, options)
+    }
+
+    /// Runs `stream` in a container with the options its source describes.
+    pub fn stream(&self, pod: &Pod, container: &str, options: &[&str]) -> Result<SocketsTally> {
+        self.tally(Client::Stream, pod, container, options)
+    }
+
+    /// Has `talk` take its steps in a container, as its source describes them.
+    pub fn talk(&self, pod: &Pod, container: &str, args: &[&str]) -> Result<Talk> {
+        self.tally(Client::Talk, pod, container, args)
+    }
+
+    /// Starts `talk` and leaves it running.
+    pub fn start_talk(&self, pod: &Pod, container: &str, args: &[&str]) -> Result<Talking> {
+        let path = self.path(Client::Talk)?;
+        Ok(Talking(pod.spawn(container, &[&[path.to_str().context("no UTF-8")?], args].concat())?))
     }
 
     /// Runs `race` in a container with the options its source describes.
     pub fn race(&self, pod: &Pod, container: &str, options: &[&str]) -> Result<RaceTally> {
-        let path = self.path(Client::Race)?;
-        let output =
-            pod.exec(container, &[&[path.to_str().context("no UTF-8")?], options].concat())?.success()?;
+        self.tally(Client::Race, pod, container, options)
+    }
+
+    /// Runs a client to its end and reads the JSON line that it prints.
+    fn tally<T: DeserializeOwned>(
+        &self,
+        client: Client,
+        pod: &Pod,
+        container: &str,
+        args: &[&str],
+    ) -> Result<T> {
+        let path = self.path(client)?;
+        let output = pod.exec(container, &[&[path.to_str().context("no UTF-8")?], args].concat())?;
+        let output = output.success()?;
         serde_json::from_str(&output.stdout).with_context(|| format!("no tally in {:?}", output.stdout))
     }
 
@@ -194,6 +236,30 @@ pub struct Asking(Process);
 impl Asking {
     /// Waits for its end and returns what it reported.
     pub fn result(self) -> Result<AskRun> {
+        let output = self.0.wait()?.success()?;
+        serde_json::from_str(&output.stdout).with_context(|| format!("no result in {:?}", output.stdout))
+    }
+}
+
+/// A `talk` that runs.
+#[derive(Debug)]
+pub struct Talking(Process);
+
+impl Talking {
+    /// Waits until it has come to its next step `wait`.
+    pub fn wait_until_ready(&mut self) -> Result<()> {
+        let line = self.0.read_line()?;
+        ensure!(line == "ready", "talk said {line:?}");
+        Ok(())
+    }
+
+    /// Has it go on from its step `wait`.
+    pub fn go_on(&mut self) -> Result<()> {
+        self.0.write("\n")
+    }
+
+    /// Waits for its end and returns what it reported.
+    pub fn result(self) -> Result<Talk> {
         let output = self.0.wait()?.success()?;
         serde_json::from_str(&output.stdout).with_context(|| format!("no result in {:?}", output.stdout))
     }
@@ -246,7 +312,7 @@ impl LookupRun {
     }
 }
 
-/// What the sockets client reported.
+/// What `sockets` or `stream` reported.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct SocketsTally {
     pub pid: u32,
@@ -255,6 +321,12 @@ pub struct SocketsTally {
     pub received: u64,
     /// Messages that answered nothing that was waited for.
     pub unexpected: u64,
+    /// TCP connections.
+    #[serde(default)]
+    pub connections: u64,
+    /// Calls of which the kernel took only a part.
+    #[serde(default)]
+    pub partial: u64,
     pub ways: Vec<Way>,
 }
 
@@ -320,6 +392,41 @@ impl AskRun {
     /// How many questions were answered.
     pub fn answered(&self) -> usize {
         self.questions.iter().filter(|question| question.rcode.is_some()).count()
+    }
+}
+
+/// What `talk` reported.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Talk {
+    pub pid: u32,
+    /// The client's port; 0 if there was no connection.
+    pub port: u16,
+    /// How many were sent.
+    pub queries: u64,
+    /// In the order they came.
+    pub answers: Vec<TalkAnswer>,
+    /// All that was received.
+    pub bytes: u64,
+    /// Those that were tried.
+    pub steps: Vec<TalkStep>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TalkAnswer {
+    pub id: u16,
+    pub rcode: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TalkStep {
+    pub step: String,
+    pub error: Option<String>,
+}
+
+impl Talk {
+    /// The error that ended it.
+    pub fn error(&self) -> Option<&str> {
+        self.steps.last()?.error.as_deref()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::ErrorKind,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     path::PathBuf,
     process::Command,
     thread,
@@ -12,7 +12,12 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{node::Node, pod::Pod, process::Process, zone::Zone};
+use super::{
+    node::Node,
+    pod::Pod,
+    process::Process,
+    zone::{self, Zone},
+};
 use crate::serve::{LISTENING, ServeTally};
 
 /// A running unbound.
@@ -30,12 +35,24 @@ impl Unbound {
         Ok(server)
     }
 
+    /// Starts an unbound that asks this server over TCP whatever it is asked, as NodeLocal DNSCache does; waits until
+    /// it answers.
+    pub fn start_forwarding(pod: &Pod, to: Ipv4Addr) -> Result<Self> {
+        let mut server = Self::launch_with(pod, &zone::forwarding_conf(to))?;
+        server.wait_until_it_answers(pod)?;
+        Ok(server)
+    }
+
     /// Starts unbound without waiting for it; it takes a second or two under emulation.
     pub fn launch(pod: &Pod, zone: &Zone) -> Result<Self> {
+        Self::launch_with(pod, &zone.unbound_conf())
+    }
+
+    fn launch_with(pod: &Pod, text: &str) -> Result<Self> {
         let directory = std::env::temp_dir().join(format!("unbound-{}", pod.uid));
         fs::create_dir_all(&directory)?;
         let conf = directory.join("unbound.conf");
-        fs::write(&conf, zone.unbound_conf())?;
+        fs::write(&conf, text)?;
         let log = File::create(directory.join("log"))?;
         let argv = ["unbound".as_ref(), "-d".as_ref(), "-c".as_ref(), conf.as_os_str()];
         let process = Process::start_logging(pod.command(pod.first_container()?, &argv)?, log)?;

@@ -124,6 +124,12 @@ impl Process {
         bail!("{} ended early: {stderr}", self.command)
     }
 
+    /// Writes to the program's standard input and leaves it open.
+    pub fn write(&mut self, text: &str) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("standard input is closed")?;
+        stdin.write_all(text.as_bytes()).with_context(|| format!("cannot write to {}", self.command))
+    }
+
     /// Sends a signal, for instance `SIGTERM` to ask for an orderly end.
     pub fn signal(&self, signal: nix::sys::signal::Signal) -> Result<()> {
         let pid = nix::unistd::Pid::from_raw(self.pid().cast_signed());

@@ -1,6 +1,6 @@
 //! What the cluster DNS knows.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The domain below which every name exists: for clients that ask unique names.
 pub const ANY_NAME: &str = "test.cluster.local.";
@@ -14,6 +14,39 @@ pub const LARGE_SIZES: [usize; 5] = [400, 800, 1400, 2000, 3600];
 
 /// Bytes of text in each of those records.
 const TXT_CHUNK: usize = 200;
+
+/// How every unbound serves.
+const SERVER_CONF: &str = "server:
+  interface: 0.0.0.0
+  interface: ::0
+  access-control: 0.0.0.0/0 allow
+  access-control: ::/0 allow
+  do-daemonize: no
+  username: \"\"
+  chroot: \"\"
+  directory: \"/\"
+  pidfile: \"\"
+  use-syslog: no
+  logfile: \"\"
+  num-threads: 1
+  msg-cache-size: 1m
+  rrset-cache-size: 1m
+  so-rcvbuf: 2m
+  so-reuseport: no
+  incoming-num-tcp: 100
+  edns-buffer-size: 4096
+  max-udp-size: 4096
+  module-config: \"iterator\"
+  minimal-responses: yes
+";
+const NO_CONTROL: &str = "remote-control:\n  control-enable: no\n";
+
+/// The configuration of an unbound that asks this server over TCP for everything, on port 53 of every address.
+pub fn forwarding_conf(to: Ipv4Addr) -> String {
+    format!(
+        "{SERVER_CONF}  tcp-upstream: yes\n  qname-minimisation: no\nforward-zone:\n  name: \".\"\n  forward-addr: {to}\n{NO_CONTROL}"
+    )
+}
 
 /// Zones and the records in them. A name of a zone that has no record does not exist; no question leaves the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,29 +105,7 @@ impl Zone {
 
     /// The configuration of an unbound that answers from this zone alone, on port 53 of every address.
     pub fn unbound_conf(&self) -> String {
-        let mut conf = "server:
-  interface: 0.0.0.0
-  interface: ::0
-  access-control: 0.0.0.0/0 allow
-  access-control: ::/0 allow
-  do-daemonize: no
-  username: \"\"
-  chroot: \"\"
-  directory: \"/\"
-  pidfile: \"\"
-  use-syslog: no
-  logfile: \"\"
-  num-threads: 1
-  msg-cache-size: 1m
-  rrset-cache-size: 1m
-  so-rcvbuf: 2m
-  so-reuseport: no
-  edns-buffer-size: 4096
-  max-udp-size: 4096
-  module-config: \"iterator\"
-  minimal-responses: yes
-"
-        .to_owned();
+        let mut conf = SERVER_CONF.to_owned();
         for origin in &self.origins {
             conf += &format!("  local-zone: \"{origin}\" static\n");
         }
@@ -109,7 +120,7 @@ impl Zone {
             // A record may hold quoted text, so the outer quotes are the other kind.
             conf += &format!("  local-data: '{record}'\n");
         }
-        conf + "remote-control:\n  control-enable: no\n"
+        conf + NO_CONTROL
     }
 }
 

@@ -18,7 +18,9 @@ use super::{
 pub mod conntrack;
 pub mod drops;
 pub mod sockets;
+pub mod stream;
 pub mod table;
+pub mod tcp;
 pub mod ways;
 
 /// Below it are the names of all questions in trouble.

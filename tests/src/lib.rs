@@ -1,8 +1,10 @@
 //! The end-to-end suite: a Kubernetes-shaped node with real DNS traffic in it, and what dnstrace must say of it.
 //!
-//! [`lab`] builds the node, [`check`] examines it, [`suite`] runs dnstrace in it, [`demo`] shows it; [`serve`] is the DNS server that misbehaves on request,
-//! [`multicast`] a host that speaks mDNS.
+//! [`lab`] builds the node, [`check`] examines it, [`suite`] runs dnstrace in it, [`demo`] shows it,
+//! [`bench`] measures what it costs; [`serve`] is the DNS server that misbehaves on request, [`multicast`] a host that
+//! speaks mDNS.
 
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod lab;

@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use dnstrace_tests::{
+    bench::{
+        self, BenchArgs,
+        load::{self, LoadArgs},
+    },
     check::{self, CheckArgs},
     demo,
     lab::{
@@ -39,6 +43,9 @@ enum Command {
     Race(RaceArgs),
     Serve(ServeArgs),
     Multicast(MulticastArgs),
+    Bench(BenchArgs),
+    #[command(hide = true)]
+    Load(LoadArgs),
     #[command(hide = true)]
     Enter(EnterArgs),
     #[command(hide = true)]
@@ -56,6 +63,8 @@ fn main() -> Result<ExitCode> {
         Command::Race(args) => return race::race(&args),
         Command::Serve(args) => serve::serve(&args)?,
         Command::Multicast(args) => multicast::multicast(&args)?,
+        Command::Bench(args) => bench::bench(&args)?,
+        Command::Load(args) => load::load(&args)?,
         Command::Enter(args) => match enter::enter(&args)? {},
         Command::Pause(args) => enter::pause(&args)?,
     }

@@ -27,6 +27,8 @@ pub enum Command {
     /// Race packets of one socket at conntrack, on two CPUs that really run at once, and compare every outcome that
     /// dnstrace tells with the kernel's own counters
     Race(RaceArgs),
+    /// Measure in a VM what dnstrace costs the traffic beside it, as ratios, attached in one way and another
+    Bench(BenchArgs),
     /// Boot a kernel with dnstrace on PATH and run a command in it
     ///
     /// The VM sees this machine's own file system (read-only below, writes go to memory and are lost), so every
@@ -118,6 +120,9 @@ pub enum EmulationThreads {
     Single,
     /// At the same time
     Multi,
+    /// In turn, and the VM's clock goes on with the instructions that they execute: how long something takes does
+    /// not depend on what else this machine does. For one CPU: two wait for each other for ages
+    Counted,
 }
 
 #[derive(Debug, Args)]
@@ -159,6 +164,16 @@ pub struct BuildArgs {
     /// Processor to build for; for another than this machine's own the program is static
     #[arg(long, value_enum, default_value_t = Arch::X86_64, value_name = "PROCESSOR")]
     pub arch: Arch,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Kernel to boot
+    #[arg(long, value_enum, default_value_t = Kernel::V6_1, value_name = "VERSION")]
+    pub kernel: Kernel,
+    /// Options of `e2e bench`, after `--`
+    #[arg(last = true, value_name = "OPTION")]
+    pub options: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -50,6 +50,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(args) => suite::demo(&workspace, &args),
         Command::Test(args) => suite::test(&workspace, &args),
         Command::Race(args) => suite::race(&workspace, &args),
+        Command::Bench(args) => suite::bench(&workspace, &args),
         Command::Vm(args) => vm(&workspace, args),
         Command::Build(args) => build(&workspace, &args),
         Command::Lint => build::lint(&workspace).map(|()| ExitCode::SUCCESS),

@@ -1,4 +1,4 @@
-//! `cargo xtask test`, `cargo xtask race` and `cargo xtask demo`.
+//! `cargo xtask test`, `cargo xtask race`, `cargo xtask bench` and `cargo xtask demo`.
 
 mod tally;
 
@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 
 use self::tally::Tally;
 use crate::{
-    args::{Cgroup, DemoArgs, EmulationThreads, MachineArgs, RaceArgs, TestArgs},
+    args::{BenchArgs, Cgroup, DemoArgs, EmulationThreads, MachineArgs, RaceArgs, TestArgs},
     build,
     kernel::Kernel,
     process::{say, shown},
@@ -33,11 +33,22 @@ const RACE: (Kernel, Duration) = (Kernel::V6_1, Duration::from_secs(20));
 /// What a race may take beside the racing: the lab, attaching, reading.
 const RACE_REST: Duration = Duration::from_secs(600);
 const MACHINE: (u8, &str) = (2, "4G");
+const BENCH_TIMEOUT: Duration = Duration::from_secs(1800);
 const DEMO_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Shows dnstrace at work in a VM.
 pub fn demo(workspace: &Workspace, args: &DemoArgs) -> Result<ExitCode> {
     let spec = e2e_spec(workspace, args.kernel, "e2e demo".to_owned(), DEMO_TIMEOUT)?;
+    vm::run(workspace, &spec, io::stdout(), io::stderr()).map(ExitCode::from)
+}
+
+/// Measures what dnstrace costs in a VM.
+pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<ExitCode> {
+    let words = ["e2e", "bench"].into_iter().chain(args.options.iter().map(String::as_str));
+    let script = shlex::try_join(words).context("an option has a NUL byte")?;
+    let mut spec = e2e_spec(workspace, args.kernel, script, BENCH_TIMEOUT)?;
+    spec.machine.cpus = 1;
+    spec.machine.emulation_threads = EmulationThreads::Counted;
     vm::run(workspace, &spec, io::stdout(), io::stderr()).map(ExitCode::from)
 }
 
@@ -171,7 +182,7 @@ fn end_to_end(workspace: &Workspace, run: &Run, timeout: Duration) -> Tally {
     say(run);
     let in_vm = || vm_run(workspace, run, timeout);
     let result = match run.threads() {
-        EmulationThreads::Single => in_vm(),
+        EmulationThreads::Single | EmulationThreads::Counted => in_vm(),
         EmulationThreads::Multi => vm::once_more_after_stale_breakpoint(in_vm),
     };
     let tally = result.unwrap_or_else(|error| {

@@ -7,7 +7,7 @@ mod messages;
 mod owners;
 pub mod race;
 mod refusals;
-mod tracer;
+pub mod tracer;
 
 use std::{process::ExitCode, time::Instant};
 

@@ -73,6 +73,11 @@ impl Tracer {
         self.said()
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(nix::unistd::Pid::from_raw(self.child.id().cast_signed()), signal)?)

@@ -61,7 +61,8 @@ pub fn command(host: &HostPrograms, boot: Boot<'_>) -> Result<Command> {
         }
     }
     // KVM is not asked for: on some machines /dev/kvm is there and hangs.
-    command.args(["-accel", accelerator(boot.machine.emulation_threads), "-cpu", "max", "-machine", "q35"]);
+    command.args(accelerator(boot.machine.emulation_threads));
+    command.args(["-cpu", "max", "-machine", "q35"]);
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.arg("-smp").arg(boot.machine.cpus.to_string()).arg("-m").arg(&boot.machine.memory);
     command.arg("-kernel").arg(boot.vmlinux).arg("-initrd").arg(boot.initramfs);
@@ -79,10 +80,12 @@ pub fn command(host: &HostPrograms, boot: Boot<'_>) -> Result<Command> {
 /// One thread for all CPUs is the rule: with a thread for each, a CPU may run a stale translation of code that another
 /// one patches, and the kernel dies of a breakpoint that is no longer there ("Oops: int3" in __kmalloc, seen on 6.12 in
 /// one run of six).
-fn accelerator(threads: EmulationThreads) -> &'static str {
+fn accelerator(threads: EmulationThreads) -> &'static [&'static str] {
     match threads {
-        EmulationThreads::Single => "tcg,thread=single",
-        EmulationThreads::Multi => "tcg,thread=multi",
+        EmulationThreads::Single => &["-accel", "tcg,thread=single"],
+        EmulationThreads::Multi => &["-accel", "tcg,thread=multi"],
+        // 2^1 ns an instruction: the VM's clock is then about as fast as that of this machine.
+        EmulationThreads::Counted => &["-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off"],
     }
 }
 

@@ -198,7 +198,8 @@ fn fate(attempt: &Attempt, scene: &Scene) -> String {
         Fate::ConnectionLost { step } => match attempt.steps.get(*step) {
             Some(Step { time, what: What::ConnectionEnded(end), .. }) => {
                 let waited = units::duration(time.since(attempt.time));
-                format!("no answer for {waited}, then connection {}", connection::ended(*end, scene))
+                let gave_up = if connection::is_given_up(*end, scene.role) { " (gave up)" } else { "" };
+                format!("no answer for {waited}, then connection {}{gave_up}", connection::ended(*end, scene))
             }
             _ => "no answer, connection lost".to_owned(),
         },

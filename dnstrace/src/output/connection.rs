@@ -162,14 +162,19 @@ pub(super) fn ended(end: ConnectionEnd, scene: &Scene) -> String {
     }
 }
 
-/// The same for the line of a query.
+/// Whether a client that still waited for an answer ended its connection itself.
+pub(super) fn is_given_up(end: ConnectionEnd, role: Role) -> bool {
+    role == Role::Client && matches!(end, ConnectionEnd::Closed | ConnectionEnd::Aborted)
+}
+
+/// How a connection ended while a query waited, for the line of the query.
 pub(super) fn lost(end: ConnectionEnd, role: Role) -> &'static str {
     match (end, role) {
-        (ConnectionEnd::Closed, Role::Client) => "no answer: connection closed by the program",
+        (ConnectionEnd::Closed, Role::Client) => "no answer: connection closed by the program (gave up)",
         (ConnectionEnd::Closed, Role::Server) | (ConnectionEnd::ClosedByPeer, Role::Client) => {
             "no answer: connection closed by the server"
         }
-        (ConnectionEnd::Aborted, Role::Client) => "no answer: connection reset by the program",
+        (ConnectionEnd::Aborted, Role::Client) => "no answer: connection reset by the program (gave up)",
         (ConnectionEnd::Aborted, Role::Server) | (ConnectionEnd::Reset, Role::Client) => {
             "no answer: connection reset by the server"
         }

@@ -207,7 +207,7 @@ fn stray_words(stray: &Stray) -> String {
             units::bytes(u64::from(observation.seen.length))
         ),
         StrayReason::StreamNotDns => {
-            format!("not DNS: this connection begins with {}", answer::excerpt(&observation.seen.payload))
+            format!("not DNS: the stream begins with {}", answer::excerpt(&observation.seen.payload))
         }
         StrayReason::QueryNotSeen => format!("{status}: an answer whose query was not seen"),
         StrayReason::Surplus { .. } => format!("{status}: one more answer to a query that has ended"),

@@ -31,9 +31,9 @@ pub struct TcpCounts {
     pub encrypted: u64,
     /// Of these, those that could not be opened.
     pub encrypted_failed: u64,
-    /// Connections, by direction, that do not speak DNS.
+    /// Streams, of which a connection has one in each direction, that do not speak DNS.
     pub not_dns: u64,
-    /// Places of connections where bytes were skipped.
+    /// Places of streams where bytes were skipped.
     pub skips: u64,
 }
 
@@ -103,7 +103,7 @@ impl TcpCounts {
         join(&parts)
     }
 
-    /// `2 could not be opened, 3 encrypted (1 of them could not be opened), 1 does not speak DNS`
+    /// `2 could not be opened, 3 encrypted (1 of them could not be opened), 1 stream is not DNS`
     fn of_connections(&self) -> String {
         let failed = match self.encrypted_failed {
             0 => String::new(),
@@ -112,7 +112,7 @@ impl TcpCounts {
         let parts = [
             (self.connections_failed, format!("{} could not be opened", self.connections_failed)),
             (self.encrypted, format!("{} encrypted{failed}", self.encrypted)),
-            (self.not_dns, plural(self.not_dns, "does not speak DNS", "do not speak DNS")),
+            (self.not_dns, plural(self.not_dns, "stream is not DNS", "streams are not DNS")),
         ];
         join(&parts)
     }

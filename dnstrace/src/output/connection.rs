@@ -94,13 +94,15 @@ pub(super) fn syn_again(count: u32) -> String {
 /// Why a connection could not be opened, after `again` SYNs sent again: `timed out, 4 SYNs unanswered (ETIMEDOUT)`,
 /// `refused, nobody listens there (ECONNREFUSED), SYN sent again once`.
 pub(super) fn failure(errno: u16, again: u32, scene: &Scene) -> String {
-    let by_icmp = icmp(scene.steps);
-    let why = match (i32::from(errno), by_icmp) {
+    let errno_number = i32::from(errno);
+    // A refusal answers the last SYN. That there is no route may have been said of any, and is told when all are sent.
+    let answered = if errno_number == libc::ECONNREFUSED { last_syn(scene.steps) } else { scene.steps };
+    let why = match (errno_number, icmp(answered)) {
         (libc::ETIMEDOUT, _) => return format!("timed out, {} (ETIMEDOUT)", syns_unanswered(again)),
         (libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH, Some(error)) => {
             format!("rejected by ICMP {} ({})", names::icmp(error), names::errno(errno))
         }
-        (libc::ECONNREFUSED, None) => format!("refused{} (ECONNREFUSED)", refused(scene.steps)),
+        (libc::ECONNREFUSED, None) => format!("refused{} (ECONNREFUSED)", refused(answered)),
         (libc::EHOSTUNREACH, None) => "no route to host (EHOSTUNREACH)".to_owned(),
         (libc::ENETUNREACH, None) => "no route to its network (ENETUNREACH)".to_owned(),
         // __inet_hash_connect, net/ipv4/inet_hashtables.c.
@@ -119,6 +121,11 @@ pub(super) fn syns_unanswered(again: u32) -> String {
         0 => "its SYN unanswered".to_owned(),
         count => format!("{} SYNs unanswered", count.saturating_add(1)),
     }
+}
+
+/// What befell the SYN that was sent last.
+fn last_syn(steps: &[Step]) -> &[Step] {
+    steps.rsplit(is_syn_again).next().unwrap_or(steps)
 }
 
 /// The last ICMP error about a SYN.

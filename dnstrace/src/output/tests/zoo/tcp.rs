@@ -179,13 +179,13 @@ pub(in crate::output::tests) fn delayed() -> Vec<Query> {
 
 /// Retries of truncated answers that got no connection.
 pub(in crate::output::tests) fn unconnected() -> Vec<Query> {
+    let second = |count| SENT + count * SECOND;
     let refused = |step: Option<Step>| {
         step.into_iter().chain([failed(SENT + MS, libc::ECONNREFUSED)]).collect::<Vec<_>>()
     };
     let no_socket = drop(Leg::Syn, "NO_SOCKET", "tcp_v4_rcv");
     let icmp = What::IcmpReceived { leg: Leg::Syn, error: PORT_UNREACHABLE };
     let prohibited = What::IcmpSent { leg: Leg::Syn, error: IcmpError::V4 { kind: 3, code: 10 } };
-    let second = |count| SENT + count * SECOND;
     let timed_out = vec![
         by_rule(SENT + 30 * US, Leg::Syn),
         again(second(1), Leg::Syn),
@@ -221,6 +221,13 @@ pub(in crate::output::tests) fn unconnected() -> Vec<Query> {
         unopened("nobody-listens.", 0, refused(Some(step(SENT, OTHER, no_socket)))),
         unopened("reset-by-rule.", 0, refused(Some(by_rule(SENT, Leg::Syn)))),
         unopened("no-endpoints.", 0, refused(Some(step(SENT + 400 * US, POD, icmp)))),
+        // The rule had gone when the second SYN came, which was refused elsewhere.
+        unopened("dropped-then-refused.", 1, {
+            let icmp =
+                step(SENT + 40 * US, POD, What::IcmpReceived { leg: Leg::Syn, error: PORT_UNREACHABLE });
+            let first = [by_rule(SENT + 30 * US, Leg::Syn), icmp, again(second(1), Leg::Syn)];
+            first.into_iter().chain([failed(second(1) + MS, libc::ECONNREFUSED)]).collect()
+        }),
         unopened("refused-elsewhere.", 1, refused(Some(again(SENT, Leg::Syn)))),
         unopened("prohibited.", 0, vec![step(SENT, NODE, prohibited), failed(SENT + MS, libc::EHOSTUNREACH)]),
         unopened("timed-out.", 2, timed_out),

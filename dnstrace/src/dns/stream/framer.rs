@@ -81,11 +81,11 @@ impl Framer {
 
     /// Bytes that it keeps.
     pub fn kept(&self) -> usize {
-        let beginning = match &self.framing {
-            Framing::Searching(search) => search.beginning.len(),
+        let of_search = match &self.framing {
+            Framing::Searching(search) => search.kept(),
             Framing::InStep(_) | Framing::NotDns => 0,
         };
-        self.held.len() + beginning
+        self.held.len() + of_search
     }
 
     /// The bytes that come next replace those from `position` on. What was told of these remains told.
@@ -155,7 +155,7 @@ impl Framer {
             },
             Framing::Searching(search) => {
                 let kind = if search.is_fruitless() { Kind::NotDns } else { Kind::Skipped };
-                self.tell_rest(kind, Bytes::copy_from_slice(&search.beginning), out);
+                self.tell_rest(kind, Bytes::copy_from_slice(search.beginning()), out);
             }
         }
     }

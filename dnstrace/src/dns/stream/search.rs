@@ -15,7 +15,7 @@ const ENOUGH: u64 = 1 << 16 | 1 << 8;
 #[derive(Debug)]
 pub struct Search {
     /// The first bytes of what is skipped, as far as they are known without a gap.
-    pub beginning: Vec<u8>,
+    beginning: Vec<u8>,
     /// The first byte of the search is the first of the connection, and nothing was lost since.
     from_start: bool,
     /// No message was found in this stream so far.
@@ -50,6 +50,16 @@ impl Search {
     pub fn within(untold: &[u8]) -> Self {
         let beginning = untold.get(..BEGINNING).unwrap_or(untold).to_vec();
         Self { beginning, from_start: false, is_fresh: false, seen: 0, starts: Vec::new() }
+    }
+
+    /// Bytes that it keeps.
+    pub fn kept(&self) -> usize {
+        self.beginning.len() + std::mem::size_of_val(self.starts.as_slice())
+    }
+
+    /// The first bytes of what is skipped.
+    pub fn beginning(&self) -> &[u8] {
+        &self.beginning
     }
 
     /// A call began at `position` and brought these bytes. `told`: where the search began.

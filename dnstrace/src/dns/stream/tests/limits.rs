@@ -75,3 +75,12 @@ fn a_long_search_keeps_next_to_nothing() {
         assert!(line.streams.kept <= 256);
     }
 }
+
+#[test]
+fn what_is_offered_again_and_again_is_kept_once() {
+    let mut line = Line::sent();
+    for _ in 0..1000 {
+        line.call(&[0, 29, 0]).not_taken(3);
+        assert!(line.streams.kept < 20);
+    }
+}

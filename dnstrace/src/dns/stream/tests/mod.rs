@@ -1,6 +1,7 @@
 //! Streams, fed by hand: calls in, words out.
 
 mod framing;
+mod guess;
 mod limits;
 mod properties;
 mod resync;

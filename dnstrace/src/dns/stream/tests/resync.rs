@@ -179,6 +179,76 @@ fn what_was_offered_beyond_a_loss_may_be_offered_again() {
     );
 }
 
+#[test]
+fn bytes_offered_again_from_within_a_loss_leave_what_was_seen_before_it() {
+    let (bytes, length) = (bytes(), bytes().len() - 2);
+    let mut line = Line::sent();
+    line.call(&framed(&query(9, "a."))).cut_call(&bytes[..2_000], 500).not_taken(500).call(&bytes[1_500..]);
+    assert_eq!(line.said(), ["9 q 19/19".into(), format!("1 a 498/{length}")]);
+}
+
+#[test]
+fn bytes_told_and_offered_again_in_part_do_not_end_the_step() {
+    let bytes = bytes();
+    let mut line = Line::sent();
+    line.call(&bytes)
+        .not_taken(bytes.len())
+        .cut_call(&bytes[..2_000], 100)
+        .call(&bytes[2_000..])
+        .call(&[0, 0]);
+    assert_eq!(line.said(), [format!("1 a {0}/{0}", bytes.len() - 2), "message 0/0".into()]);
+}
+
+#[test]
+fn a_guessed_message_that_is_cut_proves_nothing() {
+    let (bytes, length) = (bytes(), bytes().len() - 2);
+    let mut line = Line::received();
+    line.cut_call(&bytes, 500).call(&framed(&[0xff; 20])).call(&next());
+    assert_eq!(line.said(), [format!("1 a 498/{length}"), "skipped 22/22".into(), "2 q 19/19".into()]);
+}
+
+#[test]
+fn the_call_that_gives_a_wrong_guess_away_may_begin_with_a_message() {
+    let lookalike = framed(&query(5, "b."));
+    let (bytes, length) = (bytes(), bytes().len() - 2);
+    let mut line = Line::received();
+    line.call(&[&lookalike[..], &[0xff; 2]].concat()).call(&bytes[..1000]).call(&bytes[1000..]);
+    assert_eq!(line.said(), ["5 q 19/19".into(), "skipped 2/2".into(), format!("1 a {length}/{length}")]);
+}
+
+#[test]
+fn what_was_skipped_and_offered_anew_is_shown_as_it_is_now() {
+    let mut line = Line::sent();
+    line.call(&[0xff; 50]).not_taken(40).call(&[0xfe; 20]).end();
+    let [Framed::Skipped(skipped)] = &line.out[..] else { panic!("{:?}", line.out) };
+    assert_eq!(skipped.payload, [[0xff; 10], [0xfe; 10], [0xfe; 10]].concat());
+}
+
+#[test]
+fn an_answer_without_its_length_is_not_taken_for_a_message() {
+    // Two octets further on, its header looks like one: its id as the length, its counts and name as counts.
+    let body = answer(0xf000, "a.example.", 100);
+    let (skipped, length) = (body.len(), bytes().len() - 2);
+    let mut line = Line::received();
+    line.call(&body).call(&bytes());
+    assert_eq!(line.said(), [format!("skipped {skipped}/{skipped}"), format!("1 a {length}/{length}")]);
+}
+
+#[test]
+fn a_stream_that_spoke_dns_remains_dns() {
+    let mut line = in_step();
+    line.lost_call(&bytes()[..100]).call(HTTP).call(&next());
+    let skipped = 100 + HTTP.len();
+    assert_eq!(line.said(), [format!("skipped 0/{skipped}"), "2 q 19/19".into()]);
+}
+
+#[test]
+fn a_start_that_was_seen_in_part_does_not_make_a_connection_not_dns() {
+    let mut line = Line::sent().opened();
+    line.cut_call(&[0xff; 100], 50).call(&[0xff; 50]).end();
+    assert_eq!(line.said(), ["skipped 50/150"]);
+}
+
 const HTTP: &[u8] = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n";
 const TLS: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x8f\x61\x3b\x0e\x91\x22\x4a\xc0\x2f";
 const SSH: &[u8] = b"SSH-2.0-OpenSSH_9.6\r\n";

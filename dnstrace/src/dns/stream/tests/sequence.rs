@@ -162,6 +162,19 @@ fn a_server_may_read_what_came_with_the_syn_before_the_connection_is_open() {
 }
 
 #[test]
+fn a_connection_that_was_open_and_is_opened_again_begins_anew() {
+    let bytes = framed(&query(1, "a."));
+    let mut line = Line::sent();
+    line.state = TcpState::SynSent;
+    line.call(&bytes[..10]);
+    line.state = TcpState::Established;
+    line.call(&bytes[10..15]);
+    let mut line = line.opened();
+    line.call(&framed(&query(2, "a.")));
+    assert_eq!(line.said(), ["skipped 15/15", "2 q 19/19"]);
+}
+
+#[test]
 fn what_the_kernel_refuses_to_send_is_no_message() {
     use TcpState::*;
     for state in [Close, FinWait1, FinWait2, TimeWait, LastAck, Listen, Closing] {

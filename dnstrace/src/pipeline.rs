@@ -4,7 +4,10 @@ mod others;
 
 use crate::{
     dns,
-    event::{Event, KernelTime, Packet, Refused, SendFailure, SocketMessage},
+    event::{
+        ConnectFailure, ConnectionChange, Event, KernelTime, Packet, Refused, SendFailure, SocketMessage,
+        Task, Transport,
+    },
     identify::{Identifier, Owner},
     lookup::{Limits, Observation, Output, Sight, Totals, Tracker},
 };
@@ -52,11 +55,14 @@ impl Pipeline {
                 self.tracker.icmp(*icmp, decoded, &mut out);
             }
             Event::SendFailure(failure) => self.send_failure(failure, &mut out),
-            Event::Stream(_)
-            | Event::Connection(_)
-            | Event::Retransmission(_)
-            | Event::ConnectFailure(_)
-            | Event::Module { .. } => {}
+            Event::Connection(change) => self.connection(change, &mut out),
+            Event::Retransmission(again) => {
+                if !self.others.has(again.netns, again.socket) {
+                    self.tracker.retransmitted(again, &mut out);
+                }
+            }
+            Event::ConnectFailure(failure) => self.connect_failure(failure, &mut out),
+            Event::Stream(_) | Event::Module { .. } => {}
             Event::Loss(loss) => self.tracker.loss(loss, &mut out),
         }
         if let Some(flows) = flows {
@@ -79,12 +85,38 @@ impl Pipeline {
         }
     }
 
+    fn connection(&mut self, change: ConnectionChange, out: &mut Vec<Output>) {
+        let (netns, socket) = (change.netns, change.socket);
+        let owner = change.task.as_ref().map(|task| self.owner(task, change.time));
+        match &owner {
+            Some(owner) if !self.is_wanted(owner) => return self.others.note_socket(netns, socket),
+            Some(_) => self.others.forget_socket(netns, socket),
+            None if self.others.has(netns, socket) => return,
+            None => {}
+        }
+        self.tracker.connection(change, owner, out);
+    }
+
+    fn connect_failure(&mut self, failure: ConnectFailure, out: &mut Vec<Output>) {
+        let owner = self.owner(&failure.task, failure.time);
+        if self.is_wanted(&owner) {
+            self.tracker.connect_failed(failure, Some(owner), out);
+        }
+    }
+
+    fn owner(&mut self, task: &Task, time: KernelTime) -> Owner {
+        self.identifier.owner(task.cgroup, task.pid, time.0)
+    }
+
     /// All that is known of a message; none if its owner is not wanted.
     fn observe(&mut self, seen: SocketMessage) -> Option<Observation> {
-        let owner = self.identifier.owner(seen.task.cgroup, seen.task.pid, seen.time.0);
+        let owner = self.owner(&seen.task, seen.time);
         if !self.is_wanted(&owner) {
             self.others.note(&seen);
             return None;
+        }
+        if seen.flow.transport == Transport::Tcp {
+            self.others.forget_socket(seen.netns, seen.socket);
         }
         let decoded = dns::decode(&seen.payload, seen.length);
         Some(Observation { seen, decoded, owner })

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::{
     dns::{Decoded, Message},
-    event::{Direction, DropPlace, Eviction, Flow, Icmp, KernelTime, Loss, Packet, PacketDrop},
+    event::{Direction, DropPlace, Eviction, Flow, Icmp, KernelTime, Loss, Packet, PacketDrop, Transport},
 };
 
 use super::{
@@ -14,13 +14,16 @@ use super::{
     fate::{is_copy, is_no_socket, is_overflow},
     find::{Found, Sought},
     places::Place,
-    tracker::attempt,
+    tracker::{answer_of, attempt},
 };
 
 impl Tracker {
     /// A packet was dropped. `decoded` is its excerpt.
     pub fn dropped(&mut self, drop: PacketDrop, decoded: Decoded, out: &mut Vec<Output>) {
         self.advance(drop.time, out);
+        if drop.packet.flow.transport == Transport::Tcp {
+            return self.segment_dropped(drop, out);
+        }
         let connection = drop.packet.tracking.connection();
         if connection.is_some_and(|entry| self.entries.take_failed(entry, drop.time)) {
             return;
@@ -50,6 +53,9 @@ impl Tracker {
     /// An ICMP error about a packet. `decoded` is its excerpt.
     pub fn icmp(&mut self, icmp: Icmp, decoded: Decoded, out: &mut Vec<Output>) {
         self.advance(icmp.time, out);
+        if icmp.packet.flow.transport == Transport::Tcp {
+            return self.segment_rejected(icmp, out);
+        }
         let (leg, found) = Sought::of(icmp.time, &icmp.packet, decoded.message.as_ref()).client(&self.table);
         let what = match icmp.direction {
             Direction::Sent => What::IcmpSent { leg, error: icmp.error },
@@ -63,6 +69,9 @@ impl Tracker {
     pub fn eviction(&mut self, eviction: Eviction, out: &mut Vec<Output>) {
         self.advance(eviction.time, out);
         self.entries.evicted(&eviction.victim);
+        if eviction.victim.original.transport == Transport::Tcp {
+            return self.connection_evicted(&eviction, out);
+        }
         let sought = Sought {
             time: eviction.time,
             netns: eviction.netns,
@@ -113,7 +122,8 @@ impl Tracker {
                 let Some(mut attempt) = attempt(&observation) else { return };
                 attempt.steps.push(step);
                 attempt.fate = Fate::SendFailed { step: 0 };
-                return self.add_attempt(&observation, question.clone(), attempt, out);
+                self.add_attempt(&observation, question.clone(), attempt, out);
+                return;
             }
             _ => None,
         };
@@ -126,15 +136,8 @@ impl Tracker {
     /// An answer that never left is its program's answer all the same. Returns the attempt it is for.
     fn unsent_answer(&mut self, observation: &Observation, message: &Message) -> Option<Place> {
         let conversation = Conversation::of(&observation.seen, message);
-        let place = self.awaiting(&conversation, message)?;
-        let answer = Answer {
-            time: observation.seen.time,
-            arrived: None,
-            message: message.clone(),
-            defect: observation.decoded.defect.clone(),
-            length: observation.seen.length,
-            further_messages: 0,
-        };
+        let place = self.awaiting(&conversation, message, observation.seen.socket)?;
+        let answer = Answer { arrived: None, ..answer_of(observation, message) };
         self.table.settle(place, answer);
         Some(place)
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     dns::Decoded,
-    event::{Clash, Confirm, ConfirmResult, Connection},
+    event::{Clash, Confirm, ConfirmResult, Connection, Transport},
 };
 
 use super::{
@@ -23,6 +23,9 @@ impl Tracker {
     /// A packet's entry was to be inserted. `decoded` is its excerpt.
     pub fn confirm(&mut self, confirm: Confirm, decoded: Decoded, out: &mut Vec<Output>) {
         self.advance(confirm.time, out);
+        if confirm.packet.flow.transport == Transport::Tcp {
+            return self.segment_confirmed(&confirm, out);
+        }
         let Some(entry) = confirm.packet.tracking.connection().copied() else {
             return self.untracked(&confirm, &decoded);
         };
@@ -39,7 +42,8 @@ impl Tracker {
         };
         let maker = attempt.and_then(|place| self.maker(place));
         let is_gap = self.gaps.lost(confirm.began, confirm.time) > 0;
-        let verdict = self.entries.judge(&confirm, entry, maker.as_ref(), is_gap);
+        let netns = maker.as_ref().map(|maker| maker.netns);
+        let verdict = self.entries.judge(&confirm, entry, maker.as_ref(), netns, is_gap);
         if matches!(verdict.step.result, Insertion::Inserted | Insertion::ReplyOnly { .. }) {
             self.made(&confirm, &entry, maker);
         }
@@ -79,7 +83,7 @@ impl Tracker {
     }
 
     /// Remembers who made an entry that is in the table now, and tells those that lost to it.
-    fn made(&mut self, confirm: &Confirm, entry: &Connection, maker: Option<Maker>) {
+    pub(super) fn made(&mut self, confirm: &Confirm, entry: &Connection, maker: Option<Maker>) {
         let made = maker.map(|maker| Made {
             original: entry.original,
             reply: entry.reply,

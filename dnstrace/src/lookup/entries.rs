@@ -116,13 +116,14 @@ impl Entries {
         }
     }
 
-    /// What the insertion of `entry` came to. `loser` is the attempt whose packet it was, if known; `is_gap` whether
-    /// events were lost since it began.
+    /// What the insertion of `entry` came to. `loser` is the attempt whose packet it was, and `netns` its client's
+    /// namespace, if known; `is_gap` whether events were lost since it began.
     pub fn judge(
         &mut self,
         confirm: &Confirm,
         entry: Connection,
         loser: Option<&Maker>,
+        netns: Option<u32>,
         is_gap: bool,
     ) -> Verdict {
         let seen = self.clashes.take(&entry.ct);
@@ -156,7 +157,7 @@ impl Entries {
                 (Insertion::Failed { why }, Some(entry), winner.map(|winner| winner.ct))
             }
         };
-        self.note_way(confirm, &entry, &result, loser.map(|loser| loser.netns));
+        self.note_way(confirm, &entry, &result, netns);
         Verdict {
             step: Conntrack { original: entry.original, reply: entry.reply, result },
             entry: goes_on,

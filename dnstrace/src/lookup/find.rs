@@ -219,7 +219,7 @@ fn is_of_several<T: PartialEq>(candidates: &[Known<'_>], of: impl Fn(&Known<'_>)
 /// Whether a packet with these addresses does not leave its network namespace: a loopback address at either end, or a
 /// client's link-local one, which says nothing beyond its link. (A server may be link-local and asked from everywhere:
 /// NodeLocal DNSCache is.)
-fn stays_in_namespace(flow: &Flow) -> bool {
+pub(super) fn stays_in_namespace(flow: &Flow) -> bool {
     let is_link_local = |address: SocketAddr| match address.ip() {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),

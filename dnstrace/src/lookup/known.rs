@@ -23,6 +23,8 @@ pub(super) struct Known<'a> {
     /// The other end, as the traced socket has it.
     pub remote: SocketAddr,
     pub question: &'a Question,
+    /// The number of the TCP connection that it went over; none over UDP, or if its query has ended.
+    pub connection: Option<u64>,
     /// The attempt itself; none if its query has ended.
     pub open: Option<&'a Attempt>,
 }
@@ -46,6 +48,7 @@ impl Table {
                 socket: attempt.socket,
                 remote: attempt.conversation.remote,
                 question: &open.query.question,
+                connection: attempt.carrier.map(|carrier| carrier.connection),
                 open: Some(attempt),
             });
         }
@@ -58,6 +61,7 @@ impl Table {
             socket: attempt.socket,
             remote: attempt.remote,
             question: &ended.question,
+            connection: None,
             open: None,
         })
     }

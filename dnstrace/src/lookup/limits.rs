@@ -6,8 +6,8 @@ use super::open::SECOND;
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Queries under way at the same time; beyond that the one that would time out first is given up as
-    /// [`super::Outcome::Pending`] and counted. As many ended queries, entries of connection tracking and flows are
-    /// remembered.
+    /// [`super::Outcome::Pending`] and counted. As many ended queries, TCP connections, entries of connection tracking
+    /// and flows are remembered.
     pub queries: usize,
     /// Attempts kept of one query.
     pub attempts: usize,
@@ -48,4 +48,7 @@ pub struct Totals {
     pub evicted: u64,
     /// Ended queries forgotten before their time: an answer still later would be called one without a query.
     pub forgotten: u64,
+    /// TCP connections under way that were forgotten: a query on one that comes later is told as if the connection was
+    /// older than the trace.
+    pub connections: u64,
 }

@@ -7,6 +7,8 @@
 
 mod befall;
 mod confirm;
+mod connect;
+mod connections;
 mod conversation;
 mod ended;
 mod entries;
@@ -16,12 +18,17 @@ mod gaps;
 mod known;
 mod limits;
 mod model;
+mod multicast;
 mod open;
 mod places;
 mod recent;
+mod retry;
+mod segments;
 mod step;
+mod streams;
 mod table;
 mod tracker;
+mod transfer;
 
 pub use conversation::{Conversation, Role};
 pub use limits::{Limits, Sight, Totals};

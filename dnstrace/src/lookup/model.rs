@@ -116,7 +116,8 @@ pub enum Fate {
     ConnectionLost { step: usize },
     /// None came for `waited` nanoseconds: until the resolver tried again, or the time-out.
     Unanswered { waited: u64 },
-    /// None was seen for `waited` nanoseconds, but `lost` events were lost meanwhile: its fate may be among them.
+    /// None was seen for `waited` nanoseconds, but `lost` events were lost meanwhile, or stretches of its connection's
+    /// bytes skipped: its fate may be among them.
     Unknown { waited: u64, lost: u64 },
     /// Another attempt of the query was answered before this one could be expected to be (a resolver that asks
     /// all its servers at once).
@@ -188,6 +189,14 @@ impl Attempt {
     /// The response to it.
     pub fn answer(&self) -> Option<&Answer> {
         match &self.fate {
+            Fate::Answered(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    /// Likewise, to be changed.
+    pub(super) fn answer_mut(&mut self) -> Option<&mut Answer> {
+        match &mut self.fate {
             Fate::Answered(answer) => Some(answer),
             _ => None,
         }

@@ -5,7 +5,10 @@ use crate::{
     event::KernelTime,
 };
 
-use super::{Attempt, Fate, Leg, Query, Step, What, fate::is_refusal};
+use super::{
+    Attempt, ConnectionEnd, Fate, Leg, Query, Role, Step, What, fate::is_refusal, multicast::is_of_group,
+    transfer::Transfer,
+};
 
 const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
@@ -14,6 +17,12 @@ pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
 /// at once, and the first may have answered before the last was asked. And for what befalls the answer that a server
 /// has just sent.
 pub(super) const SETTLE: u64 = 20 * MILLISECOND;
+/// After the answer of a server over TCP: the kernel sends a segment again that was not acknowledged within 200 ms and
+/// the round-trip time (`TCP_RTO_MIN`), which the query shall still tell.
+const SETTLE_SERVER_TCP: u64 = 400 * MILLISECOND;
+/// After the first answer to a query to a multicast group, for those of others. A responder that must share the name
+/// waits for up to 0.5 s (RFC 6762, 6 and 7.2), a querier of LLMNR for 1 s (RFC 4795, 7).
+const SETTLE_GROUP: u64 = SECOND;
 /// After an answer that makes a resolver try the next server (SERVFAIL, REFUSED, ...).
 const AFTER_ERROR: u64 = 100 * MILLISECOND;
 /// After an answer with TC, for the retry over TCP.
@@ -21,6 +30,8 @@ const AFTER_TRUNCATED: u64 = 2 * SECOND;
 /// After the system call that should have sent the query has failed, which the resolver is told: for what it tries
 /// instead.
 const AFTER_REFUSED: u64 = SECOND;
+/// After a connection that could not be opened or that ended, likewise.
+pub(super) const AFTER_CONNECTION: u64 = SECOND;
 /// After an ICMP error, likewise. A socket that is not connected is not told, and so musl asks again after 2.5 s
 /// only (`res_msend.c`: 5 s by 2 attempts).
 const AFTER_REJECTED: u64 = 3 * SECOND;
@@ -36,9 +47,24 @@ pub(super) struct OpenQuery {
     pub deadline: KernelTime,
     /// The attempt whose answer satisfies the program.
     pub settled: Option<usize>,
+    /// The TCP connection that its process opens to ask again: by that it is not over.
+    pub opening: Option<u64>,
+    /// The answer is a zone transfer.
+    pub transfer: Option<Transfer>,
+    /// Attempts whose answer may lie in bytes of their connection that were skipped.
+    pub skipped: Vec<usize>,
 }
 
 impl OpenQuery {
+    pub fn new(query: Query, deadline: KernelTime) -> Self {
+        Self { query, deadline, settled: None, opening: None, transfer: None, skipped: Vec::new() }
+    }
+
+    /// Whether more messages of its answer are to come.
+    pub fn is_transferring(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| !transfer.is_complete())
+    }
+
     /// Whether `next`, which asks the same of the same process, is a further attempt of this query rather than
     /// a query of its own.
     pub fn continues(&self, next: &Attempt) -> bool {
@@ -79,10 +105,16 @@ impl OpenQuery {
 }
 
 /// When the resolver will have answered to the failure of this attempt, if it knows of it.
-fn known_failed_at(attempt: &Attempt) -> Option<KernelTime> {
+pub(super) fn known_failed_at(attempt: &Attempt) -> Option<KernelTime> {
     let known = |step: &Step| match &step.what {
         What::SendFailed { .. } => Some(step.time.plus(AFTER_REFUSED)),
-        What::IcmpReceived { leg: Leg::Query, error } if is_refusal(*error) => {
+        // A peer that sends no more may still read.
+        What::ConnectionEnded(ConnectionEnd::ClosedByPeer) if attempt.conversation.role == Role::Server => {
+            None
+        }
+        What::ConnectFailed { .. } | What::ConnectionEnded(_) => Some(step.time.plus(AFTER_CONNECTION)),
+        // The kernel tells it of a TCP connection when that is given up, not before.
+        What::IcmpReceived { leg: Leg::Query, error } if attempt.carrier.is_none() && is_refusal(*error) => {
             Some(step.time.plus(AFTER_REJECTED))
         }
         _ => None,
@@ -99,5 +131,14 @@ pub(super) fn patience(answer: &Message, defect: Option<&Defect>) -> Option<u64>
         }
         rcodes::NOERROR | rcodes::NXDOMAIN => None,
         _ => Some(AFTER_ERROR),
+    }
+}
+
+/// How long to wait after the answer to this attempt for what belongs to it.
+pub(super) fn settling(attempt: &Attempt) -> u64 {
+    match attempt.conversation.role {
+        Role::Client if is_of_group(&attempt.conversation) => SETTLE_GROUP,
+        Role::Server if attempt.carrier.is_some() => SETTLE_SERVER_TCP,
+        Role::Client | Role::Server => SETTLE,
     }
 }

@@ -8,11 +8,13 @@ use crate::{
 };
 
 use super::{
-    Answer, Attempt, Fate, Limits, Observation, Outcome, Query, Role, Step, Totals,
+    Answer, Attempt, Fate, Limits, Observation, Outcome, Query, Role, Step, Totals, What,
     ended::EndedQuery,
     fate::{is_dead, keep_what_decides},
-    open::{OpenQuery, SETTLE, patience},
+    multicast::is_of_group,
+    open::{OpenQuery, patience, settling},
     places::{Place, Places, View},
+    transfer::Transfer,
 };
 
 /// All tables in one, bounded by [`Limits`].
@@ -27,6 +29,12 @@ pub(super) struct Table {
     pub(super) places: Places,
     /// Attempts of open queries by the socket that sent the message, and when; a server's by its answer.
     pub(super) sends: BTreeSet<(u64, KernelTime, Place)>,
+    /// Attempts of open queries by the TCP connection that they went over.
+    pub(super) carried: BTreeSet<(u64, Place)>,
+    /// Open client queries whose process will ask again over a new TCP connection: by namespace, process and number.
+    pub(super) retrying: BTreeSet<(u32, u32, u64)>,
+    /// Attempts of open queries that asked a multicast group, by namespace and socket.
+    pub(super) groups: BTreeSet<(u32, u64, Place)>,
     /// Open client queries by who asks what.
     pub(super) askers: HashMap<Asker, Vec<u64>>,
     /// When to look at an open or ended query again.
@@ -57,6 +65,9 @@ impl Table {
             ended: HashMap::new(),
             places: Places::default(),
             sends: BTreeSet::new(),
+            carried: BTreeSet::new(),
+            retrying: BTreeSet::new(),
+            groups: BTreeSet::new(),
             askers: HashMap::new(),
             deadlines: BTreeSet::new(),
             totals: Totals::default(),
@@ -89,9 +100,14 @@ impl Table {
     fn take(&mut self, number: u64) -> Option<OpenQuery> {
         let open = self.open.remove(&number)?;
         self.deadlines.remove(&(open.deadline, number));
+        self.retrying.remove(&(open.query.netns, open.query.task.pid, number));
         for (index, attempt) in open.query.attempts.iter().enumerate() {
             let place = Place { query: number, attempt: index };
             self.sends.remove(&(attempt.socket, attempt.time, place));
+            self.groups.remove(&(attempt.conversation.netns, attempt.socket, place));
+            if let Some(carrier) = attempt.carrier {
+                self.carried.remove(&(carrier.connection, place));
+            }
             if let Some(answer) = attempt.answer() {
                 self.sends.remove(&(attempt.socket, answer.time, place));
             }
@@ -164,7 +180,7 @@ impl Table {
             self.askers.entry(Asker::of(&query)).or_default().push(number);
         }
         self.deadlines.insert((deadline, number));
-        self.open.insert(number, OpenQuery { query, deadline, settled: None });
+        self.open.insert(number, OpenQuery::new(query, deadline));
         // It is the first one, for which there is always room.
         self.add_attempt(number, attempt);
         Place { query: number, attempt: 0 }
@@ -187,6 +203,13 @@ impl Table {
                 if conversation.role == Role::Client {
                     self.sends.insert((attempt.socket, attempt.time, added));
                 }
+                if is_of_group(conversation) {
+                    self.groups.insert((conversation.netns, attempt.socket, added));
+                }
+            }
+            if let Some(carrier) = attempt.carrier {
+                self.carried.insert((carrier.connection, added));
+                open.opening = open.opening.filter(|opening| *opening != carrier.connection);
             }
             open.query.attempts.push(attempt);
         } else {
@@ -233,9 +256,10 @@ impl Table {
 
     /// If the resolver knows of each attempt of this query that it failed, it does not wait, and neither is it waited
     /// for as long as for an answer.
-    fn hurry(&mut self, number: u64) {
+    pub(super) fn hurry(&mut self, number: u64) {
         let Some(open) = self.open.get(&number) else { return };
         if let Some(hopeless) = open.hopeless_at()
+            && open.opening.is_none()
             && hopeless < open.deadline
         {
             self.postpone(number, hopeless);
@@ -245,24 +269,36 @@ impl Table {
     /// Notes the answer to an attempt, and waits for what the resolver makes of it.
     pub fn settle(&mut self, place: Place, answer: Answer) {
         let Some(open) = self.open.get_mut(&place.query) else { return };
+        let Some(attempt) = open.query.attempts.get_mut(place.attempt) else { return };
         let time = answer.time;
-        let patience = match open.query.role {
+        let is_client = attempt.conversation.role == Role::Client;
+        let patience = match attempt.conversation.role {
             Role::Client => patience(&answer.message, answer.defect.as_ref()),
             // Whatever its program said is what it had to say.
             Role::Server => None,
         };
-        if let Some(attempt) = open.query.attempts.get_mut(place.attempt) {
-            if attempt.conversation.role == Role::Server {
-                self.sends.insert((attempt.socket, time, place));
-            }
-            attempt.fate = Fate::Answered(answer);
+        let is_truncated = answer.message.flags.truncated;
+        let settling = settling(attempt);
+        if attempt.carrier.is_some() {
+            open.transfer = Transfer::begun(place.attempt, &open.query.question, &answer.message);
+        }
+        if is_client {
+            // It had been there before the connection ended, and was only read now.
+            attempt.steps.retain(|step| !matches!(step.what, What::ConnectionEnded(_)));
+        } else {
+            self.sends.insert((attempt.socket, time, place));
+        }
+        attempt.fate = Fate::Answered(answer);
+        if is_client && is_truncated {
+            self.retrying.insert((open.query.netns, open.query.task.pid, place.query));
         }
         let is_hopeful = |attempt: &Attempt| matches!(attempt.fate, Fate::Open) && !is_dead(attempt);
         let others_wait = open.query.attempts.iter().any(is_hopeful);
         match patience {
             None if open.settled.is_none() => {
                 open.settled = Some(place.attempt);
-                self.postpone(place.query, time.plus(SETTLE));
+                let wait = if open.is_transferring() { self.limits.timeout } else { settling };
+                self.postpone(place.query, time.plus(wait));
             }
             Some(wait) if open.settled.is_none() && !others_wait => {
                 self.postpone(place.query, time.plus(wait));
@@ -272,7 +308,7 @@ impl Table {
     }
 
     /// Moves the time at which an open query is looked at again.
-    fn postpone(&mut self, number: u64, deadline: KernelTime) {
+    pub(super) fn postpone(&mut self, number: u64, deadline: KernelTime) {
         if let Some(open) = self.open.get_mut(&number) {
             self.deadlines.remove(&(open.deadline, number));
             open.deadline = deadline;

@@ -2,12 +2,13 @@
 
 use crate::{
     dns::{Message, Question},
-    event::KernelTime,
+    event::{KernelTime, Transport},
 };
 
 use super::{
     Answer, Attempt, Conversation, Fate, Limits, Observation, Outcome, Query, Role, Sight, Stray,
     StrayPacket, StrayReason, TcpConnection, Totals,
+    connections::Connections,
     entries::Entries,
     fate::{is_dead, judge},
     gaps::Gaps,
@@ -30,6 +31,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Tracker {
     pub(super) table: Table,
+    pub(super) connections: Connections,
     pub(super) entries: Entries,
     pub(super) gaps: Gaps,
 }
@@ -38,6 +40,7 @@ impl Tracker {
     pub fn new(limits: Limits, sight: Sight) -> Self {
         Self {
             table: Table::new(limits),
+            connections: Connections::new(limits.queries),
             entries: Entries::new(limits.queries, sight),
             gaps: Gaps::default(),
         }
@@ -65,8 +68,16 @@ impl Tracker {
 
     /// Event time has come to `now`: ends what has waited long enough.
     pub fn advance(&mut self, now: KernelTime, out: &mut Vec<Output>) {
-        while let Some((open, deadline)) = self.table.take_due(now) {
-            self.close(open, deadline, Outcome::Unanswered, out);
+        loop {
+            let connection = self.connections.next_deadline().filter(|(deadline, _)| *deadline <= now);
+            let until = connection.map_or(now, |(deadline, _)| deadline);
+            if let Some((open, deadline)) = self.table.take_due(until) {
+                self.close(open, deadline, Outcome::Unanswered, out);
+            } else if let Some((deadline, number)) = connection {
+                self.connection_due(number, deadline, out);
+            } else {
+                return;
+            }
         }
     }
 
@@ -76,23 +87,37 @@ impl Tracker {
         for open in self.table.take_all() {
             self.close(open, now, Outcome::Pending, out);
         }
+        for connection in self.connections.take_all() {
+            self.tell_connection(connection, now, out);
+        }
     }
 
     /// A query message.
     fn ask(&mut self, observation: &Observation, question: Question, out: &mut Vec<Output>) {
-        if let Some(attempt) = attempt(observation) {
-            self.add_attempt(observation, question, attempt, out);
+        let Some(mut attempt) = attempt(observation) else { return };
+        let connection = match attempt.conversation.transport {
+            Transport::Tcp => {
+                Some(self.connection_of(&attempt.conversation, attempt.socket, attempt.time, out))
+            }
+            Transport::Udp => None,
+        };
+        if let Some(connection) = connection {
+            self.board(connection, &mut attempt);
+        }
+        let query = self.add_attempt(observation, question, attempt, out);
+        if let Some(connection) = connection {
+            self.note_last(connection, query);
         }
     }
 
-    /// A new query, or a further attempt of one under way.
+    /// A new query, or a further attempt of one under way. Returns its number.
     pub(super) fn add_attempt(
         &mut self,
         observation: &Observation,
         question: Question,
         mut attempt: Attempt,
         out: &mut Vec<Output>,
-    ) {
+    ) -> u64 {
         let conversation = attempt.conversation;
         // A further packet of a flow is not inserted again: it goes where the first one went.
         let way = match conversation.role {
@@ -101,35 +126,32 @@ impl Tracker {
             }
             _ => None,
         };
-        attempt.endpoint = way.and_then(|way| way.endpoint);
-        let place = match self.table.continued(observation, &question, &attempt) {
-            Some(number) => self.table.add_attempt(number, attempt),
+        attempt.endpoint = attempt.endpoint.or(way.and_then(|way| way.endpoint));
+        let (number, place) = match self.table.continued(observation, &question, &attempt) {
+            Some(number) => (number, self.table.add_attempt(number, attempt)),
             None => {
                 if let Some(open) = self.table.take_for_room() {
                     self.close(open, attempt.time, Outcome::Pending, out);
                 }
-                Some(self.table.open_query(observation, question, attempt))
+                let place = self.table.open_query(observation, question, attempt);
+                (place.query, Some(place))
             }
         };
         if let (Some(place), Some(way)) = (place, way) {
             self.table.add_translated(place, way.reply);
         }
+        number
     }
 
     /// A response message: the end of an attempt.
     fn answer(&mut self, observation: Observation, out: &mut Vec<Output>) {
         let Some(message) = observation.decoded.message.clone() else { return };
         let conversation = Conversation::of(&observation.seen, &message);
-        if let Some(place) = self.awaiting(&conversation, &message) {
-            let answer = Answer {
-                time: observation.seen.time,
-                arrived: observation.seen.arrived,
-                length: observation.seen.length,
-                defect: observation.decoded.defect,
-                message,
-                further_messages: 0,
-            };
-            return self.table.settle(place, answer);
+        if let Some(place) = self.awaiting(&conversation, &message, observation.seen.socket) {
+            return self.table.settle(place, answer_of(&observation, &message));
+        }
+        if self.goes_on(&observation, &conversation, &message) {
+            return;
         }
         let translated = self.table.translated_to(&conversation);
         let reason = if let Some(known) = asking(self.table.of_conversation(&conversation), &message).last() {
@@ -146,9 +168,14 @@ impl Tracker {
 
     /// The attempt that this message answers: the newest that waits. Of two with one id in one conversation the older
     /// is the one that was lost, or its answer is as good; unless it is known that the newer one was lost.
-    pub(super) fn awaiting(&self, conversation: &Conversation, message: &Message) -> Option<Place> {
+    pub(super) fn awaiting(
+        &self,
+        conversation: &Conversation,
+        message: &Message,
+        socket: u64,
+    ) -> Option<Place> {
         let mut waiting = asking(self.table.of_conversation(conversation), message);
-        waiting.retain(Known::is_waiting);
+        waiting.retain(|known| known.is_waiting() && self.may_come_on(known, socket));
         let is_alive = |known: &&Known<'_>| known.open.is_some_and(|attempt| !is_dead(attempt));
         let newest = waiting.iter().rev().find(is_alive).or(waiting.last())?;
         Some(newest.place)
@@ -165,15 +192,17 @@ impl Tracker {
     }
 
     /// Ends a query that was taken out of the table: `otherwise` is the outcome if nothing answered it.
-    fn close(&mut self, open: OpenQuery, now: KernelTime, otherwise: Outcome, out: &mut Vec<Output>) {
-        let OpenQuery { mut query, settled, .. } = open;
-        let answered = settled.or_else(|| query.attempts.iter().rposition(|a| a.answer().is_some()));
+    fn close(&mut self, mut open: OpenQuery, now: KernelTime, otherwise: Outcome, out: &mut Vec<Output>) {
+        self.add_opening(&mut open);
+        let query = &mut open.query;
+        let answered = open.settled.or_else(|| query.attempts.iter().rposition(|a| a.answer().is_some()));
         query.outcome = match answered {
             Some(attempt) => Outcome::Answered { attempt },
             None => otherwise,
         };
         query.ended = query.answer().map_or(now, |answer| answer.time);
-        judge(&mut query, &self.gaps);
+        judge(&mut open, (otherwise, now), &self.gaps);
+        let query = open.query;
         self.table.remember(&query, now);
         out.push(Output::Query(Box::new(query)));
     }
@@ -204,6 +233,18 @@ pub(super) fn attempt(observation: &Observation) -> Option<Attempt> {
     })
 }
 
-fn stray(observation: Observation, reason: StrayReason, out: &mut Vec<Output>) {
+/// A response as the answer to an attempt.
+pub(super) fn answer_of(observation: &Observation, message: &Message) -> Answer {
+    Answer {
+        time: observation.seen.time,
+        arrived: observation.seen.arrived,
+        message: message.clone(),
+        defect: observation.decoded.defect.clone(),
+        length: observation.seen.length,
+        further_messages: 0,
+    }
+}
+
+pub(super) fn stray(observation: Observation, reason: StrayReason, out: &mut Vec<Output>) {
     out.push(Output::Stray(Box::new(Stray { observation, reason })));
 }

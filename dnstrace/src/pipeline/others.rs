@@ -6,21 +6,25 @@
 use lru::LruCache;
 
 use crate::{
-    event::{Connection, Event, Flow, Packet, SocketMessage},
+    event::{Connection, Event, Flow, Packet, SocketMessage, Transport},
     lookup::{Output, StrayPacketReason},
 };
 
 /// Flows remembered. What befalls a packet of one that was forgotten is shown, as a packet of nobody known.
 const FLOWS: usize = 65_536;
 
-/// A memory of flows, in the direction in which they were seen.
+/// A memory of flows, in the direction in which they were seen, and of sockets with TCP connections, by their network
+/// namespace and kernel address.
 #[derive(Debug)]
-pub(super) struct Others(LruCache<Flow, ()>);
+pub(super) struct Others {
+    flows: LruCache<Flow, ()>,
+    sockets: LruCache<(u32, u64), ()>,
+}
 
 impl Default for Others {
     fn default() -> Self {
         // Bounded below: a bounded cache would take all its memory at once.
-        Self(LruCache::unbounded())
+        Self { flows: LruCache::unbounded(), sockets: LruCache::unbounded() }
     }
 }
 
@@ -28,11 +32,32 @@ impl Others {
     /// Remembers the flow of a message that is not wanted.
     pub fn note(&mut self, seen: &SocketMessage) {
         self.remember(seen.flow);
+        if seen.flow.transport == Transport::Tcp {
+            self.note_socket(seen.netns, seen.socket);
+        }
+    }
+
+    /// Remembers a socket whose connection is not wanted. Only the one who opens it is known to open it; what becomes
+    /// of it later is known by the socket.
+    pub fn note_socket(&mut self, netns: u32, socket: u64) {
+        self.sockets.put((netns, socket), ());
+        if self.sockets.len() > FLOWS {
+            self.sockets.pop_lru();
+        }
+    }
+
+    /// The kernel uses addresses again: now it is the socket of one who is wanted.
+    pub fn forget_socket(&mut self, netns: u32, socket: u64) {
+        self.sockets.pop(&(netns, socket));
+    }
+
+    pub fn has(&self, netns: u32, socket: u64) -> bool {
+        self.sockets.contains(&(netns, socket))
     }
 
     /// Takes out of `out`, which came of `event`, what belongs to no attempt because its owner is not wanted.
     pub fn withhold(&mut self, flows: &Flows, out: &mut Vec<Output>) {
-        if self.0.is_empty() || !flows.any(|flow| self.knows(flow)) {
+        if self.flows.is_empty() || !flows.any(|flow| self.knows(flow)) {
             return;
         }
         // Beyond translation they are known by the addresses that it makes.
@@ -45,13 +70,13 @@ impl Others {
     }
 
     fn knows(&self, flow: Flow) -> bool {
-        self.0.contains(&flow) || self.0.contains(&flow.reversed())
+        self.flows.contains(&flow) || self.flows.contains(&flow.reversed())
     }
 
     fn remember(&mut self, flow: Flow) {
-        self.0.put(flow, ());
-        if self.0.len() > FLOWS {
-            self.0.pop_lru();
+        self.flows.put(flow, ());
+        if self.flows.len() > FLOWS {
+            self.flows.pop_lru();
         }
     }
 }
@@ -99,7 +124,7 @@ mod tests {
     use super::*;
     use crate::{
         dns::Decoded,
-        event::{Direction, Eviction, KernelTime, Task, Transport},
+        event::{Direction, Eviction, KernelTime, Task},
         lookup::{Step, StrayPacket, What},
     };
 

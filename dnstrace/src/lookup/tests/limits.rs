@@ -1,6 +1,6 @@
 //! Bounds, and that no fate is lost to them.
 
-use super::{packets::*, told::*, *};
+use super::{packets::*, tcp::*, told::*, *};
 
 #[test]
 fn the_step_that_decides_is_kept() {
@@ -35,6 +35,26 @@ fn a_clash_forgotten_for_want_of_room_is_no_proof_that_there_was_none() {
     assert_eq!(told(&out), ["1 A a.: lost 1: failed -> 10.244.2.9"]);
 }
 
+#[test]
+fn connections_that_have_ended_are_forgotten_first_and_others_are_counted() {
+    let mut tracker = Tracker::new(Limits { queries: 4, ..Limits::default() }, Sight::default());
+    let mut out = Vec::new();
+    let connections: Vec<_> = (1..=6).map(|socket| tcp().another(socket)).collect();
+    for (at, t) in connections.iter().enumerate() {
+        let at = at as u64 * MS;
+        t.opens(at).feed(&mut tracker, &mut out);
+        t.is_open(at + 10).feed(&mut tracker, &mut out);
+        // The third is the first to go.
+        if at == 2 * MS {
+            t.is_reset(at + 20).feed(&mut tracker, &mut out);
+        }
+    }
+    assert_eq!(tracker.totals(), Totals { connections: 1, ..Totals::default() });
+    let Client { netns, .. } = tcp();
+    let known = |socket| tracker.connections.at_socket(netns, socket).is_some();
+    assert_eq!([1, 2, 3, 4, 5, 6].map(known), [false, true, false, true, true, true]);
+}
+
 impl Tracker {
     /// No table is larger than its limits allow.
     pub fn check_bounds(&self) {
@@ -46,7 +66,10 @@ impl Tracker {
         assert!(table.sends.len() <= 2 * attempts);
         assert!(table.deadlines.len() <= 2 * limits.queries);
         assert!(table.askers.len() <= limits.queries);
+        assert!(table.carried.len() <= attempts && table.groups.len() <= attempts);
+        assert!(table.retrying.len() <= limits.queries);
         assert!(self.entries.len() <= limits.queries);
+        assert!(self.connections.lens().iter().all(|len| *len <= limits.queries));
     }
 
     /// Nothing is left of queries once they have ended and been forgotten.
@@ -55,5 +78,7 @@ impl Tracker {
         assert!(table.open.is_empty() && table.ended.is_empty());
         assert_eq!((table.places.attempts(), table.places.len()), (0, 0));
         assert!(table.sends.is_empty() && table.deadlines.is_empty() && table.askers.is_empty());
+        assert!(table.carried.is_empty() && table.groups.is_empty() && table.retrying.is_empty());
+        assert_eq!(self.connections.lens(), [0; 5]);
     }
 }

@@ -240,7 +240,7 @@ fn the_table_is_bounded_and_what_is_evicted_is_counted() {
         tracker.message(c.asks(u64::from(id), id, &format!("{id}.")), &mut out);
     }
     assert_eq!(out.len(), 90);
-    assert_eq!(tracker.totals(), Totals { evicted: 90, forgotten: 80 });
+    assert_eq!(tracker.totals(), Totals { evicted: 90, forgotten: 80, connections: 0 });
     tracker.finish(KernelTime(1_000), &mut out);
     let numbers: Vec<_> = queries(&out).iter().map(|q| q.number).collect();
     assert_eq!(numbers, (1..=100).collect::<Vec<_>>());

@@ -1,12 +1,20 @@
 //! The tracker, fed by hand: a resolver's ways in miniature.
 
 mod clashes;
+mod connections;
+mod encrypted;
 mod limits;
 mod messages;
+mod multicast;
 mod packets;
 mod properties;
+mod retries;
+mod segments;
 mod sends;
+mod streams;
+mod tcp;
 mod told;
+mod transfers;
 mod troubles;
 mod whose;
 

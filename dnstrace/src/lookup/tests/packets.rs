@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::event::{
-    Clash, Confirm, ConfirmResult, Connection, DropPlace, Eviction, Icmp, IcmpError, Loss, Packet,
-    PacketDrop, TableFull, Tracking,
+    Clash, Confirm, ConfirmResult, ConnectFailure, Connection, ConnectionChange, DropPlace, Eviction, Icmp,
+    IcmpError, Loss, Packet, PacketDrop, Retransmission, TableFull, Tracking,
 };
 
 /// The node's own network namespace.
@@ -23,6 +23,11 @@ pub enum Input {
     Drop(PacketDrop, Decoded),
     Icmp(Icmp, Decoded),
     Loss(Loss),
+    Change(ConnectionChange),
+    Again(Retransmission),
+    ConnectFailure(ConnectFailure),
+    Skipped(SocketMessage),
+    NotDns(SocketMessage),
 }
 
 pub const EPERM: u16 = 1;
@@ -38,6 +43,10 @@ impl Input {
             Self::Drop(drop, _) => drop.time,
             Self::Icmp(icmp, _) => icmp.time,
             Self::Loss(loss) => loss.time,
+            Self::Change(change) => change.time,
+            Self::Again(again) => again.time,
+            Self::ConnectFailure(failure) => failure.time,
+            Self::Skipped(seen) | Self::NotDns(seen) => seen.time,
         }
     }
 
@@ -54,6 +63,14 @@ impl Input {
             Self::Drop(drop, decoded) => tracker.dropped(drop, decoded, out),
             Self::Icmp(icmp, decoded) => tracker.icmp(icmp, decoded, out),
             Self::Loss(loss) => tracker.loss(loss, out),
+            Self::Change(change) => {
+                let owner = change.task.as_ref().map(|_| Owner::default());
+                tracker.connection(change, owner, out);
+            }
+            Self::Again(again) => tracker.retransmitted(again, out),
+            Self::ConnectFailure(failure) => tracker.connect_failed(failure, Some(Owner::default()), out),
+            Self::Skipped(seen) => tracker.stream_skipped(seen, Owner::default(), out),
+            Self::NotDns(seen) => tracker.stream_not_dns(seen, Owner::default(), out),
         }
     }
 }
@@ -81,7 +98,15 @@ impl Input {
             Self::Icmp(icmp, _) => packet(&mut icmp.packet),
             Self::Clash(clash) => entry(&mut clash.winner),
             Self::Eviction(eviction) => entry(&mut eviction.victim),
-            Self::Message(_) | Self::Unsent(..) | Self::SendFailed { .. } | Self::Loss(_) => {}
+            Self::Change(change) => flow(&mut change.flow),
+            Self::Again(again) => flow(&mut again.flow),
+            Self::ConnectFailure(failure) => flow(&mut failure.flow),
+            Self::Message(_)
+            | Self::Unsent(..)
+            | Self::SendFailed { .. }
+            | Self::Loss(_)
+            | Self::Skipped(_)
+            | Self::NotDns(_) => {}
         }
     }
 }

@@ -12,7 +12,7 @@ pub fn told(out: &[Output]) -> Vec<String> {
         .map(|output| match output {
             Output::Query(query) => query_words(query),
             Output::Stray(stray) => format!("stray {:?}", stray.reason),
-            Output::Connection(connection) => format!("connection {}", connection.number),
+            Output::Connection(connection) => connection_words(connection),
             Output::Packet(stray) => format!("{:?}: {}", stray.reason, step_words(&stray.step)),
         })
         .collect()
@@ -27,7 +27,8 @@ fn query_words(query: &Query) -> String {
 }
 
 pub fn attempt_words(attempt: &Attempt) -> String {
-    let mut words = fate_words(&attempt.fate);
+    let unopened = if attempt.conversation.id.is_none() { "unopened " } else { "" };
+    let mut words = format!("{unopened}{}", fate_words(&attempt.fate));
     let steps: Vec<_> = attempt.steps.iter().map(step_words).collect();
     if !steps.is_empty() {
         words += &format!(": {}", steps.join(", "));
@@ -36,6 +37,23 @@ pub fn attempt_words(attempt: &Attempt) -> String {
         words += &format!(" -> {}", endpoint.ip());
     }
     words
+}
+
+/// `connection 1 Dns: again syn, connect errno 111; Reset`
+fn connection_words(connection: &TcpConnection) -> String {
+    let role = if connection.role == Role::Server { " at server" } else { "" };
+    let mut words = format!("connection {}{role} {:?}", connection.number, connection.protocol);
+    let steps: Vec<_> = connection.steps.iter().map(step_words).collect();
+    if !steps.is_empty() {
+        words += &format!(": {}", steps.join(", "));
+    }
+    if let Some(endpoint) = connection.endpoint {
+        words += &format!(" -> {}", endpoint.ip());
+    }
+    match connection.end {
+        Some(end) => words + &format!("; {end:?}"),
+        None => words,
+    }
 }
 
 /// With the number of the deciding step, from 1.

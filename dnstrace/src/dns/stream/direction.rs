@@ -75,11 +75,9 @@ impl Stream {
             self.framer.miss(missed, &mut pieces);
         }
         out.extend(pieces.into_iter().map(|piece| (piece, self.task.clone())));
-        self.next_seq = match (bytes.seq, self.next_seq) {
-            (Some(seq), _) => Some(seq.wrapping_add(offset(self.framer.next() - at))),
-            (None, Some(next)) => Some(next.wrapping_add(bytes.length)),
-            (None, None) => None,
-        };
+        if let Some(seq) = bytes.seq {
+            self.next_seq = Some(seq.wrapping_add(offset(self.framer.next() - at)));
+        }
     }
 
     /// There will be no further bytes.

@@ -91,9 +91,9 @@ fn begins_record(decoder: &mut BinDecoder<'_>) -> Result<bool, DecodeError> {
     Ok(exists(class))
 }
 
-/// IN, CH, HS, NONE, ANY; the upper bit is multicast DNS's own (RFC 6762, section 18.12).
+/// IN, CH, HS, NONE, ANY.
 fn exists(class: u16) -> bool {
-    matches!(class & 0x7fff, 1 | 3 | 4 | 254 | 255)
+    matches!(class, 1 | 3 | 4 | 254 | 255)
 }
 
 /// Whether a call that does not begin with a message begins as one of the protocols do that are met on DNS's port: TLS,

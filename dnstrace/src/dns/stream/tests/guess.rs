@@ -94,6 +94,13 @@ fn what_cannot_be_a_message_is_known_as_soon_as_can_be() {
 }
 
 #[test]
+fn a_question_that_cannot_be_read_is_not_waited_for() {
+    let mut bytes = framed(&answer(1, "a.example.", 5_000));
+    bytes[14] = 0x80; // a label type that does not exist
+    assert_eq!([&bytes[..40], &bytes[..400]].map(begins), [More, No]);
+}
+
+#[test]
 fn no_message_is_taken_for_another_protocol() {
     for message in [query(1, "a."), answer(0x5353, "a.", 300)] {
         assert!(!is_other_protocol(&framed(&message)));

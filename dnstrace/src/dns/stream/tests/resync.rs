@@ -36,12 +36,11 @@ fn a_loss_up_to_the_end_of_a_message_cuts_it_and_does_not_break_the_step() {
     let mut line = in_step();
     line.call(&bytes[..2]).lost_call(&bytes[2..]);
     line.tid = 2;
-    // A length alone: out of step it would not be known yet for what it is.
-    line.call(&next()[..2]);
+    // Out of step it would not be taken for a message.
+    line.call(&[0, 0]);
     assert_eq!(message_of(&line.out[0]).task, task(1));
     assert_eq!(message_of(&line.out[0]).time, KernelTime(3));
-    line.call(&next()[2..]);
-    assert_eq!(line.said(), [format!("message 0/{length}"), "2 q 19/19".to_owned()]);
+    assert_eq!(line.said(), [format!("message 0/{length}"), "message 0/0".to_owned()]);
 }
 
 #[test]
@@ -240,6 +239,14 @@ fn a_stream_that_spoke_dns_remains_dns() {
     line.lost_call(&bytes()[..100]).call(HTTP).call(&next());
     let skipped = 100 + HTTP.len();
     assert_eq!(line.said(), [format!("skipped 0/{skipped}"), "2 q 19/19".into()]);
+}
+
+#[test]
+fn bytes_on_both_sides_of_a_loss_are_not_put_together() {
+    let bytes = next();
+    let mut line = Line::received();
+    line.call(&[&[0, 100][..], &bytes[..10]].concat()).lost_call(&[0; 3]).call(&bytes[10..]).end();
+    assert_eq!(line.said(), ["skipped 12/26"]);
 }
 
 #[test]

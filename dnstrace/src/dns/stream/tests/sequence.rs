@@ -170,8 +170,20 @@ fn a_connection_that_was_open_and_is_opened_again_begins_anew() {
     line.state = TcpState::Established;
     line.call(&bytes[10..15]);
     let mut line = line.opened();
-    line.call(&framed(&query(2, "a.")));
-    assert_eq!(line.said(), ["skipped 15/15", "2 q 19/19"]);
+    line.call(&bytes[15..]).call(&framed(&query(2, "a.")));
+    assert_eq!(line.said(), ["skipped 15/15", "skipped 6/6", "2 q 19/19"]);
+}
+
+#[test]
+fn a_connection_that_never_opened_leaves_its_socket_to_another() {
+    let mut line = Line::sent();
+    line.state = TcpState::SynSent;
+    line.call(&framed(&query(1, "a."))[..10]);
+    line.state = TcpState::Established;
+    line.flow.source.set_port(40_001);
+    let mut line = line.opened();
+    line.call(&[0xff; 100]).end();
+    assert_eq!(line.said(), ["skipped 10/10", "not DNS 100/100"]);
 }
 
 #[test]

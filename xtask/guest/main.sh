@@ -6,11 +6,11 @@ PATH=/run/vm/bin
 
 # The repository may lie in /tmp, which gets emptied.
 mkdir /run/vm/repository
-mount --bind "$REPOSITORY" /run/vm/repository
+mount --rbind "$REPOSITORY" /run/vm/repository
 mount -t tmpfs -o mode=1777 tmp /tmp
 if ! [ -d "$REPOSITORY" ]; then
     mkdir -p "$REPOSITORY"
-    mount --bind /run/vm/repository "$REPOSITORY"
+    mount --rbind /run/vm/repository "$REPOSITORY"
 fi
 
 # An overlay cannot hold the upper directory of another one, which containerd wants to make.

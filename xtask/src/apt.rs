@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::process;
+use crate::{arch::Arch, process};
 
 /// Trusts every suite that Debian signs, also those that the machine does not use.
 const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -76,7 +76,7 @@ impl Mirrors {
     }
 }
 
-/// An apt that knows some suites only, with its state in a directory of its own.
+/// An apt that knows some suites of one processor only, with its state in a directory of its own.
 #[derive(Debug)]
 pub struct Apt {
     directory: PathBuf,
@@ -84,15 +84,18 @@ pub struct Apt {
 
 impl Apt {
     /// Configures apt in `directory` for `suites` and fetches their package lists. A suite of an archive that the
-    /// machine has no mirror for is left out.
-    pub fn with_suites(directory: PathBuf, mirrors: &Mirrors, suites: &[Suite]) -> Result<Self> {
+    /// machine has no mirror for is left out. For another processor than the machine's own nothing counts as installed.
+    pub fn with_suites(directory: PathBuf, arch: Arch, mirrors: &Mirrors, suites: &[Suite]) -> Result<Self> {
         let sources = source_list(mirrors, suites, Path::new(DEBIAN_KEYRING).exists());
         ensure!(!sources.is_empty(), "this machine's apt has no mirror for {suites:?}");
         for sub in ["lists/partial", "archives/partial", "parts"] {
             fs::create_dir_all(directory.join(sub))?;
         }
         fs::write(directory.join("sources.list"), sources)?;
-        fs::write(directory.join("apt.conf"), configuration(&directory)?)?;
+        fs::write(directory.join("apt.conf"), configuration(&directory, arch)?)?;
+        if arch != Arch::X86_64 {
+            fs::write(directory.join(NOTHING_INSTALLED), "")?;
+        }
         let apt = Self { directory };
         process::run_quietly(apt.command("apt-get").args(["update", "-qq", "--error-on=any"]))
             .context("cannot fetch package lists")?;
@@ -171,7 +174,26 @@ fn source_list(mirrors: &Mirrors, suites: &[Suite], keyring_exists: bool) -> Str
     list
 }
 
-fn configuration(directory: &Path) -> Result<String> {
+/// The list of installed packages of a processor that the machine does not have.
+const NOTHING_INSTALLED: &str = "nothing-installed";
+
+fn configuration(directory: &Path, arch: Arch) -> Result<String> {
+    let mut text = base_configuration(directory)?;
+    if arch != Arch::X86_64 {
+        let (directory, arch) = (directory.display(), arch.debian());
+        let _ = write!(
+            text,
+            r#"APT::Architecture "{arch}";
+#clear APT::Architectures;
+APT::Architectures {{ "{arch}"; }};
+Dir::State::status "{directory}/{NOTHING_INSTALLED}";
+"#
+        );
+    }
+    Ok(text)
+}
+
+fn base_configuration(directory: &Path) -> Result<String> {
     let directory = directory.to_str().context("the repository's path is not UTF-8")?;
     if directory.contains('"') {
         bail!("apt cannot work in {directory}: the path has a quotation mark");
@@ -284,6 +306,17 @@ mod tests {
             source_list(&mirrors, &suites, true),
             format!("deb [signed-by={DEBIAN_KEYRING}] http://mirror.test/debian sid main\n")
         );
+    }
+
+    #[test]
+    fn another_processor_has_its_own_packages_and_none_installed() -> Result<()> {
+        let own = configuration(Path::new("/x"), Arch::X86_64)?;
+        let other = configuration(Path::new("/x"), Arch::Aarch64)?;
+        let added = other.strip_prefix(&own);
+        let expected = "APT::Architecture \"arm64\";\n#clear APT::Architectures;\n\
+                        APT::Architectures { \"arm64\"; };\nDir::State::status \"/x/nothing-installed\";\n";
+        assert_eq!(added, Some(expected));
+        Ok(())
     }
 
     #[test]

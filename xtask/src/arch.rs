@@ -5,7 +5,7 @@ use clap::{ValueEnum, builder::PossibleValue};
 /// With musl, since the toolchain brings that with it: no C compiler and no foreign library is needed.
 pub const AARCH64_TARGET: &str = "aarch64-unknown-linux-musl";
 
-/// A processor that dnstrace is built for. Its names are Rust's, the kernel's, Debian's and QEMU's.
+/// A processor that dnstrace is built for, and that a VM can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arch {
     /// This machine's own.
@@ -14,11 +14,27 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// As Rust, `uname -m` and QEMU call it.
+    /// As Rust, the kernel and QEMU call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
             Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// As Debian calls it.
+    pub fn debian(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Aarch64 => "arm64",
+        }
+    }
+
+    /// What the cache calls `name` of this processor.
+    pub fn in_cache(self, name: &str) -> String {
+        match self {
+            Self::X86_64 => name.to_owned(),
+            Self::Aarch64 => format!("{name}-{}", self.name()),
         }
     }
 

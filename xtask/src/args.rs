@@ -63,6 +63,7 @@ Examples:
   cargo xtask vm --kernel 5.10 -- 'dnstrace --version; ip -br address'
   cargo xtask vm -- e2e lab -- dnstrace -A --duration 5s
   cargo xtask vm --cgroup v1 --memory 4G -- ./reproduce.sh
+  cargo xtask vm --arch aarch64 --timeout 1800 -- e2e suite --core
 
 One argument is a shell script; several are a command and its arguments, taken as they are.";
 
@@ -87,6 +88,10 @@ pub struct VmArgs {
 /// The shape of the virtual machine.
 #[derive(Debug, Clone, Args)]
 pub struct MachineArgs {
+    /// Processor. Of another than this machine's own the VM has Debian's programs instead of the machine's, and does not
+    /// see the repository; control groups, /share and the rest are the same
+    #[arg(long, value_enum, default_value_t = Arch::X86_64, value_name = "PROCESSOR")]
+    pub arch: Arch,
     /// Number of CPUs
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub cpus: u8,

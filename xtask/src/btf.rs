@@ -5,6 +5,7 @@ use std::{fs, path::Path, process::Command};
 use anyhow::{Context as _, Result};
 
 use crate::{
+    arch::Arch,
     build,
     kernel::{Kernel, UnpackedKernel},
     packages::HostPrograms,
@@ -23,7 +24,7 @@ pub fn regenerate(workspace: &Workspace) -> Result<()> {
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let host = HostPrograms::fetch(workspace)?;
     for kernel in Kernel::ALL {
-        let unpacked = UnpackedKernel::fetch(workspace, &host, kernel)?;
+        let unpacked = UnpackedKernel::fetch(workspace, &host, Arch::X86_64, kernel)?;
         dump(&unpacked.vmlinux, &directory.join(kernel.series()).with_added_extension("btf"))?;
     }
     // Two runs: the fixtures are part of the test program.

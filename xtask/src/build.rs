@@ -21,19 +21,23 @@ pub fn dnstrace(workspace: &Workspace, arch: Arch) -> Result<PathBuf> {
 }
 
 /// Builds what a VM has on its PATH: dnstrace, the lab `e2e`, and the clients that the lab's pods run.
-pub fn vm_programs(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    dnstrace(workspace, Arch::X86_64)?;
-    release(workspace, Arch::X86_64, "dnstrace-tests", E2E)?;
-    built_vm_programs(workspace)
+pub fn vm_programs(workspace: &Workspace, arch: Arch) -> Result<Vec<PathBuf>> {
+    dnstrace(workspace, arch)?;
+    release(workspace, arch, "dnstrace-tests", E2E)?;
+    built_vm_programs(workspace, arch)
 }
 
 /// As [`vm_programs`], without building again what is there.
-pub fn built_vm_programs(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    let e2e = workspace.release(Arch::X86_64, E2E);
-    let mut programs = vec![workspace.release(Arch::X86_64, DNSTRACE), e2e.clone()];
+pub fn built_vm_programs(workspace: &Workspace, arch: Arch) -> Result<Vec<PathBuf>> {
+    let e2e = workspace.release(arch, E2E);
+    let mut programs = vec![workspace.release(arch, DNSTRACE), e2e.clone()];
+    // No compiler of C for it is here: `e2e` compiles them in the VM when it needs them.
+    if arch == Arch::Aarch64 {
+        return Ok(programs);
+    }
     // Under emulation the compiler would take half a minute.
     let mut clients = Command::new(e2e);
-    clients.arg("clients").arg("--musl-in").arg(packages::fetch_guest_root(workspace)?);
+    clients.arg("clients").arg("--musl-in").arg(packages::fetch_guest_root(workspace, arch)?);
     programs.extend(process::output(&mut clients)?.lines().map(PathBuf::from));
     Ok(programs)
 }

@@ -13,6 +13,7 @@ use clap::{ValueEnum, builder::PossibleValue};
 
 use crate::{
     apt::{self, Apt, Mirrors, Suite},
+    arch::Arch,
     packages::{HostPrograms, debian_codename},
     process::{self, say},
     workspace::Workspace,
@@ -78,11 +79,11 @@ pub struct UnpackedKernel {
 
 impl UnpackedKernel {
     /// The newest kernel of the series, fetched if none is there yet.
-    pub fn fetch(workspace: &Workspace, host: &HostPrograms, kernel: Kernel) -> Result<Self> {
-        let directory = directory_of(workspace, kernel);
+    pub fn fetch(workspace: &Workspace, host: &HostPrograms, arch: Arch, kernel: Kernel) -> Result<Self> {
+        let directory = directory_of(workspace, arch, kernel);
         let _lock = workspace.lock_setup()?;
-        if !is_fetched(workspace, kernel) {
-            fetch(workspace, host, kernel, &directory)?;
+        if !marker(&directory).exists() {
+            fetch(workspace, host, arch, kernel, &directory)?;
         }
         Self::find_in(&directory)
     }
@@ -93,13 +94,13 @@ impl UnpackedKernel {
     }
 }
 
-/// Whether the series needs no download.
+/// Whether the series needs no download, for this machine's own processor.
 pub fn is_fetched(workspace: &Workspace, kernel: Kernel) -> bool {
-    marker(&directory_of(workspace, kernel)).exists()
+    marker(&directory_of(workspace, Arch::X86_64, kernel)).exists()
 }
 
-fn directory_of(workspace: &Workspace, kernel: Kernel) -> PathBuf {
-    workspace.cache("kernels").join(kernel.series())
+fn directory_of(workspace: &Workspace, arch: Arch, kernel: Kernel) -> PathBuf {
+    workspace.cache(arch.in_cache("kernels")).join(kernel.series())
 }
 
 /// Written last, so that it tells a complete kernel.
@@ -107,9 +108,15 @@ fn marker(directory: &Path) -> PathBuf {
     directory.join("complete")
 }
 
-fn fetch(workspace: &Workspace, host: &HostPrograms, kernel: Kernel, directory: &Path) -> Result<()> {
+fn fetch(
+    workspace: &Workspace,
+    host: &HostPrograms,
+    arch: Arch,
+    kernel: Kernel,
+    directory: &Path,
+) -> Result<()> {
     let mirrors = Mirrors::of_machine(&debian_codename()?)?;
-    let (apt, packages) = find_packages(workspace, &mirrors, kernel)?;
+    let (apt, packages) = find_packages(workspace, &mirrors, arch, kernel)?;
     say(format_args!("fetching {}", packages.join(" ")));
     if directory.exists() {
         fs::remove_dir_all(directory)?;
@@ -137,13 +144,18 @@ fn packed_image(directory: &Path, kernel: &UnpackedKernel) -> Result<PathBuf> {
     found.with_context(|| format!("no kernel image in {}", directory.display()))
 }
 
-fn find_packages(workspace: &Workspace, mirrors: &Mirrors, kernel: Kernel) -> Result<(Apt, Vec<String>)> {
-    let series = kernel.series().replace('.', r"\.");
-    let pattern = format!(r"^linux-(image|base|binary|modules)-{series}\.[^-]+(-[0-9]+)?-amd64$");
+fn find_packages(
+    workspace: &Workspace,
+    mirrors: &Mirrors,
+    arch: Arch,
+    kernel: Kernel,
+) -> Result<(Apt, Vec<String>)> {
+    let (series, debian) = (kernel.series().replace('.', r"\."), arch.debian());
+    let pattern = format!(r"^linux-(image|base|binary|modules)-{series}\.[^-]+(-[0-9]+)?-{debian}$");
     let mut last_error = None;
     for suite in kernel.suites() {
-        let state = workspace.cache("apt").join(&suite.name);
-        let apt = match Apt::with_suites(state, mirrors, std::slice::from_ref(&suite)) {
+        let state = workspace.cache("apt").join(arch.in_cache(&suite.name));
+        let apt = match Apt::with_suites(state, arch, mirrors, std::slice::from_ref(&suite)) {
             Ok(apt) => apt,
             // The next suite may do: this machine may have no mirror for this one.
             Err(error) => {
@@ -174,11 +186,8 @@ fn newest_packages(names: &[String]) -> Vec<String> {
 
 /// The runs of digits: `6.12.90+deb12.1-amd64` gives 6, 12, 90, 12, 1.
 fn numbers_in(release: &str) -> Vec<u64> {
-    release
-        .trim_end_matches("-amd64")
-        .split(|c: char| !c.is_ascii_digit())
-        .filter_map(|digits| digits.parse().ok())
-        .collect()
+    let release = release.rsplit_once('-').map_or(release, |(numbers, _arch)| numbers);
+    release.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
 /// Makes plain files of the modules that come as `.ko.xz`: what the VM decompresses, it decompresses slowly and
@@ -232,6 +241,10 @@ mod tests {
                 "linux-image-6.1.0-47-amd64"
             ]),
             ["linux-image-6.1.0-56-amd64"]
+        );
+        assert_eq!(
+            newest(&["linux-image-6.12.90+deb12-arm64", "linux-image-6.12.90+deb12.1-arm64"]),
+            ["linux-image-6.12.90+deb12.1-arm64"]
         );
         assert_eq!(
             newest(&["linux-image-6.12.90+deb12.1-amd64", "linux-image-6.12.90+deb12-amd64"]),

@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser as _, ValueEnum as _};
 
 use self::{
+    arch::Arch,
     args::{BuildArgs, Cli, Command, SetupArgs, VmArgs},
     kernel::Kernel,
     process::say,
@@ -70,13 +71,12 @@ fn build(workspace: &Workspace, args: &BuildArgs) -> Result<ExitCode> {
 }
 
 fn vm(workspace: &Workspace, args: VmArgs) -> Result<ExitCode> {
-    let programs =
-        if args.no_build { build::built_vm_programs(workspace) } else { build::vm_programs(workspace) };
+    let programs = if args.no_build { build::built_vm_programs } else { build::vm_programs };
     let spec = VmSpec {
         kernel: args.kernel,
-        machine: args.machine,
         timeout: args.timeout,
-        programs: programs?,
+        programs: programs(workspace, args.machine.arch)?,
+        machine: args.machine,
         script: script(args.command)?,
     };
     vm::run(workspace, &spec, io::stdout(), io::stderr()).map(ExitCode::from)
@@ -93,7 +93,7 @@ fn script(command: Vec<String>) -> Result<String> {
 fn setup(workspace: &Workspace, args: &SetupArgs) -> Result<ExitCode> {
     setup::rust_tools(workspace)?;
     for &kernel in &args.kernels {
-        vm::fetch(workspace, kernel)?;
+        vm::fetch(workspace, Arch::X86_64, kernel)?;
     }
     Ok(ExitCode::SUCCESS)
 }

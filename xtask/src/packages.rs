@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     apt::{self, Apt, Mirrors, Suite},
+    arch::Arch,
     process::say,
     workspace::Workspace,
 };
@@ -25,6 +26,25 @@ const HOST_PACKAGES: PackageTable = &[
     ("kmod", "depmod: lists what each kernel module needs"),
     ("xz-utils", "unpacks kernels and their modules"),
     ("zstd", "unpacks kernels"),
+];
+
+/// Run on this machine for VMs of another processor.
+const AARCH64_EMULATOR: PackageTable = &[("qemu-system-arm", "runs the virtual machines")];
+
+/// What a VM of another processor has in place of the machine's own programs.
+const BASE_PACKAGES: PackageTable = &[
+    ("busybox-static", "the first program of the VM"),
+    ("base-files", "directories"),
+    ("base-passwd", "root and nobody"),
+    ("bash", "the shell"),
+    ("dash", "the shell of scripts"),
+    ("coreutils", "what scripts are made of"),
+    ("findutils", "likewise"),
+    ("grep", "likewise"),
+    ("mawk", "likewise"),
+    ("sed", "likewise"),
+    ("libc-bin", "getent"),
+    ("mount", "file systems"),
 ];
 
 /// Laid over the machine's own files in the VM.
@@ -65,9 +85,18 @@ pub struct HostPrograms {
 impl HostPrograms {
     /// Fetches them if they are not there yet.
     pub fn fetch(workspace: &Workspace) -> Result<Self> {
+        Self::fetch_emulator(workspace, Arch::X86_64)
+    }
+
+    /// As [`Self::fetch`], what emulates this processor.
+    pub fn fetch_emulator(workspace: &Workspace, arch: Arch) -> Result<Self> {
         let _lock = workspace.lock_setup()?;
-        let root = workspace.cache("host");
-        fetch(workspace, &root, HOST_PACKAGES)?;
+        let root = workspace.cache(arch.in_cache("host"));
+        let packages = match arch {
+            Arch::X86_64 => HOST_PACKAGES,
+            Arch::Aarch64 => AARCH64_EMULATOR,
+        };
+        fetch(workspace, Arch::X86_64, &root, packages)?;
         Ok(Self { root })
     }
 
@@ -95,18 +124,25 @@ impl HostPrograms {
     }
 }
 
-/// Fetches the VM's own programs if they are not there yet, and returns the tree to lay over the machine's.
-pub fn fetch_guest_root(workspace: &Workspace) -> Result<PathBuf> {
+/// Fetches the VM's own programs if they are not there yet, and returns the tree to lay over the machine's, or for
+/// another processor the whole tree.
+pub fn fetch_guest_root(workspace: &Workspace, arch: Arch) -> Result<PathBuf> {
     let _lock = workspace.lock_setup()?;
-    let root = workspace.cache("root");
-    fetch(workspace, &root, GUEST_PACKAGES)?;
+    let root = workspace.cache(arch.in_cache("root"));
+    match arch {
+        Arch::X86_64 => fetch(workspace, arch, &root, GUEST_PACKAGES)?,
+        Arch::Aarch64 => {
+            fetch(workspace, arch, &root, &[BASE_PACKAGES, GUEST_PACKAGES].concat())?;
+            settle(&root)?;
+        }
+    }
     link_iptables(&root)?;
     Ok(root)
 }
 
 /// Unpacks what the machine lacks of `packages` into `root`. A marker written last tells a complete tree; it
 /// names the packages, so that a package added to the table is fetched into an older tree.
-fn fetch(workspace: &Workspace, root: &Path, packages: PackageTable) -> Result<()> {
+fn fetch(workspace: &Workspace, arch: Arch, root: &Path, packages: &[(&str, &str)]) -> Result<()> {
     let names: Vec<&str> = packages.iter().map(|(name, _)| *name).collect();
     let marker = root.with_added_extension("complete");
     let complete = names.join("\n");
@@ -120,7 +156,8 @@ fn fetch(workspace: &Workspace, root: &Path, packages: PackageTable) -> Result<(
         Suite::main(format!("{codename}-updates")),
         Suite::security(format!("{codename}-security")),
     ];
-    let apt = Apt::with_suites(workspace.cache("apt/machine"), &Mirrors::of_machine(&codename)?, &suites)?;
+    let state = workspace.cache("apt").join(arch.in_cache("machine"));
+    let apt = Apt::with_suites(state, arch, &Mirrors::of_machine(&codename)?, &suites)?;
     apt::create_merged_root(root)?;
     for deb in apt.download_missing(&names)? {
         apt::unpack(&deb, root)?;
@@ -142,6 +179,24 @@ fn codename_of(os_release: &str) -> Option<String> {
         values.next().map(|value| value.trim_matches('"'))
     };
     (value("ID") == Some("debian")).then(|| value("VERSION_CODENAME").map(str::to_owned)).flatten()
+}
+
+/// Makes what the packages' own scripts would make at their installation, as far as the VM needs it.
+fn settle(root: &Path) -> Result<()> {
+    let masters = root.join("usr/share/base-passwd");
+    for (name, contents) in [
+        ("passwd", fs::read(masters.join("passwd.master"))?),
+        ("group", fs::read(masters.join("group.master"))?),
+        ("hosts", Vec::new()),
+        ("resolv.conf", Vec::new()),
+    ] {
+        let file = root.join("etc").join(name);
+        // A VM may be reading it.
+        if !file.exists() {
+            fs::write(&file, contents).with_context(|| format!("cannot create {}", file.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes `iptables` and its kin the nft ones. On an installed system update-alternatives does that, and the

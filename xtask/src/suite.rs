@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 
 use self::tally::Tally;
 use crate::{
+    arch::Arch,
     args::{BenchArgs, Cgroup, DemoArgs, EmulationThreads, MachineArgs, RaceArgs, TestArgs},
     build,
     kernel::Kernel,
@@ -242,13 +243,14 @@ fn e2e_spec(workspace: &Workspace, kernel: Kernel, script: String, timeout: Dura
     Ok(VmSpec {
         kernel,
         machine: MachineArgs {
+            arch: Arch::X86_64,
             cpus,
             memory: memory.to_owned(),
             cgroup: Cgroup::V2,
             emulation_threads: EmulationThreads::Single,
         },
         timeout,
-        programs: build::vm_programs(workspace)?,
+        programs: build::vm_programs(workspace, Arch::X86_64)?,
         script,
     })
 }

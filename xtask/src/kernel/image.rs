@@ -13,9 +13,12 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::packages::HostPrograms;
 
-/// Writes the kernel in the bzImage `image` to `vmlinux`.
+/// Writes the kernel in the bzImage `image` to `vmlinux`; arm64's `Image` is not packed.
 pub fn extract(host: &HostPrograms, image: &Path, vmlinux: &Path) -> Result<()> {
     let contents = fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
+    if is_arm64_image(&contents) {
+        return fs::write(vmlinux, contents).with_context(|| format!("cannot write {}", vmlinux.display()));
+    }
     let (compression, payload) = Compression::payload_of(&contents)
         .with_context(|| format!("no known kernel in {}", image.display()))?;
     let packed = vmlinux.with_extension("packed");
@@ -67,6 +70,11 @@ impl Compression {
     }
 }
 
+/// By the magic number of Documentation/arch/arm64/booting.rst.
+fn is_arm64_image(image: &[u8]) -> bool {
+    image.get(0x38..0x3c) == Some(b"ARM\x64")
+}
+
 fn ensure_boot_header(image: &[u8]) -> Option<()> {
     (image.get(0x202..0x206)? == b"HdrS").then_some(())
 }
@@ -99,6 +107,15 @@ mod tests {
         assert_eq!(Compression::payload_of(&image(xz)), Some((Compression::Xz, &xz[..])));
         let zstd = b"\x28\xb5\x2f\xfd and so on";
         assert_eq!(Compression::payload_of(&image(zstd)), Some((Compression::Zstd, &zstd[..])));
+    }
+
+    #[test]
+    fn arm64_kernel_is_not_packed() {
+        let mut image = vec![0; 64];
+        assert!(!is_arm64_image(&image));
+        image[0x38..0x3c].copy_from_slice(&0x644d_5241_u32.to_le_bytes());
+        assert!(is_arm64_image(&image));
+        assert!(!is_arm64_image(&image[..0x3b]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use cpio::newc;
 
 use super::modules::ModuleIndex;
-use crate::{kernel::UnpackedKernel, packages::HostPrograms};
+use crate::kernel::UnpackedKernel;
 
 /// Modules for the devices and file systems that the VM starts with. All else is loaded by the kernel and by
 /// programs when they ask for it.
@@ -35,17 +35,22 @@ pub struct Run<'a> {
     /// Sets up the command's environment and executes it.
     pub start: &'a str,
     pub command: &'a str,
+    /// The shares that make up the root file system, the top one first.
+    pub layers: &'a str,
+    /// A folder that the root file system lacks and that gets the share `programs`.
+    pub programs: Option<&'a Path>,
 }
 
 /// Writes the archive to `path`.
-pub fn write(path: &Path, host: &HostPrograms, kernel: &UnpackedKernel, run: &Run<'_>) -> Result<()> {
+pub fn write(path: &Path, busybox: &Path, kernel: &UnpackedKernel, run: &Run<'_>) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut archive = Archive { out: BufWriter::new(file), entries: 0 };
 
     for directory in ["bin", "dev", "proc", "sys", "modules"] {
         archive.directory(directory)?;
     }
-    archive.file("bin/busybox", 0o755, &fs::read(host.find("busybox")?)?)?;
+    let busybox = fs::read(busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
+    archive.file("bin/busybox", 0o755, &busybox)?;
     for applet in APPLETS.split_whitespace() {
         archive.link(&format!("bin/{applet}"), "busybox")?;
     }
@@ -55,9 +60,13 @@ pub fn write(path: &Path, host: &HostPrograms, kernel: &UnpackedKernel, run: &Ru
     archive.file("command", 0o755, run.command.as_bytes())?;
     let modules = archive.modules(kernel)?;
     let repository = run.repository.to_str().context("the repository's path is not UTF-8")?;
+    let programs = run.programs.unwrap_or(Path::new(""));
+    let programs = programs.to_str().context("the repository's path is not UTF-8")?;
     let settings = format!(
-        "MODULES='{modules}'\nREPOSITORY={}\nCGROUP={}\nSHELL_OF_COMMAND={}\n",
+        "MODULES='{modules}'\nLAYERS='{}'\nREPOSITORY={}\nPROGRAMS={}\nCGROUP={}\nSHELL_OF_COMMAND={}\n",
+        run.layers,
         shlex::try_quote(repository)?,
+        shlex::try_quote(programs)?,
         run.cgroup,
         run.shell
     );

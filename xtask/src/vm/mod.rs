@@ -1,5 +1,5 @@
-//! Boots a kernel in QEMU with this machine's files as its root, runs one command in it, and brings back what it
-//! printed and its exit code.
+//! Boots a kernel in QEMU with this machine's files as its root (for another processor, with Debian's), runs one command
+//! in it, and brings back what it printed and its exit code.
 
 mod environment;
 mod initramfs;
@@ -28,6 +28,7 @@ use self::{
 };
 pub use self::{repeat::once_more_after_stale_breakpoint, watch::Failure};
 use crate::{
+    arch::Arch,
     args::{Cgroup, MachineArgs},
     kernel::{Kernel, UnpackedKernel},
     packages::{self, HostPrograms},
@@ -48,8 +49,8 @@ pub struct VmSpec {
 }
 
 /// Fetches all that a VM with this kernel needs.
-pub fn fetch(workspace: &Workspace, kernel: Kernel) -> Result<()> {
-    prepare(workspace, kernel).map(drop)
+pub fn fetch(workspace: &Workspace, arch: Arch, kernel: Kernel) -> Result<()> {
+    prepare(workspace, arch, kernel).map(drop)
 }
 
 /// Boots, runs the script with the repository as its (read-only) working directory, and copies its output to
@@ -63,7 +64,7 @@ pub fn run(
     stdout: impl Write + Send + 'static,
     stderr: impl Write + Send + 'static,
 ) -> Result<u8> {
-    let prepared = prepare(workspace, spec.kernel)?;
+    let prepared = prepare(workspace, spec.machine.arch, spec.kernel)?;
     let _lock = workspace.lock_vm()?;
     let files = RunFiles::create(workspace, &spec.programs)?;
     write_initramfs(workspace, spec, &prepared, &files)?;
@@ -95,6 +96,10 @@ fn write_initramfs(
     prepared: &Prepared,
     files: &RunFiles,
 ) -> Result<()> {
+    let (layers, programs) = match spec.machine.arch {
+        Arch::X86_64 => ("layer host", None),
+        Arch::Aarch64 => ("layer", Some(files.path(PROGRAMS))),
+    };
     let run = Run {
         repository: workspace.root(),
         cgroup: match spec.machine.cgroup {
@@ -104,8 +109,10 @@ fn write_initramfs(
         shell: environment::shell(),
         start: &environment::start_script(workspace.root(), &files.path(PROGRAMS))?,
         command: &spec.script,
+        layers,
+        programs: programs.as_deref(),
     };
-    initramfs::write(&files.path(INITRAMFS), &prepared.host, &prepared.kernel, &run)
+    initramfs::write(&files.path(INITRAMFS), &prepared.busybox, &prepared.kernel, &run)
 }
 
 /// Starts QEMU, which has the only ends of `ports` then: when it ends, so do the pipes.
@@ -121,7 +128,10 @@ fn start(
         initramfs: &files.path(INITRAMFS),
         machine: &spec.machine,
         shares: vec![
-            share("host", Path::new("/"), false),
+            match spec.machine.arch {
+                Arch::X86_64 => share("host", Path::new("/"), false),
+                Arch::Aarch64 => share("programs", &files.path(PROGRAMS), false),
+            },
             share("layer", &prepared.guest_root, false),
             share("modules", &prepared.kernel.modules, false),
             share("share", &files.path(SHARE), true),
@@ -130,20 +140,27 @@ fn start(
         qemu_log: File::create(files.path(QEMU_LOG))?,
         ports,
     };
-    qemu::command(&prepared.host, boot)?.spawn().context("cannot start QEMU")
+    qemu::command(&prepared.emulator, boot)?.spawn().context("cannot start QEMU")
 }
 
 struct Prepared {
-    host: HostPrograms,
+    emulator: HostPrograms,
+    /// The first program of the VM.
+    busybox: PathBuf,
     guest_root: PathBuf,
     kernel: UnpackedKernel,
 }
 
-fn prepare(workspace: &Workspace, kernel: Kernel) -> Result<Prepared> {
+fn prepare(workspace: &Workspace, arch: Arch, kernel: Kernel) -> Result<Prepared> {
     let host = HostPrograms::fetch(workspace)?;
-    let guest_root = packages::fetch_guest_root(workspace)?;
-    let kernel = UnpackedKernel::fetch(workspace, &host, kernel)?;
-    Ok(Prepared { host, guest_root, kernel })
+    let emulator = HostPrograms::fetch_emulator(workspace, arch)?;
+    let guest_root = packages::fetch_guest_root(workspace, arch)?;
+    let kernel = UnpackedKernel::fetch(workspace, &host, arch, kernel)?;
+    let busybox = match arch {
+        Arch::X86_64 => host.find("busybox")?,
+        Arch::Aarch64 => guest_root.join("usr/bin/busybox"),
+    };
+    Ok(Prepared { emulator, busybox, guest_root, kernel })
 }
 
 const INITRAMFS: &str = "initramfs";

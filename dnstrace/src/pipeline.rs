@@ -1,12 +1,14 @@
 //! From an event to what is said of it: decode, identify, correlate. The same for every source.
 
 mod others;
+#[cfg(test)]
+mod tests;
 
 use crate::{
-    dns,
+    dns::{self, Framed, StreamLimits, StreamTotals, Streams},
     event::{
         ConnectFailure, ConnectionChange, Event, KernelTime, Packet, Refused, SendFailure, SocketMessage,
-        Task, Transport,
+        Task, TcpState, Transport,
     },
     identify::{Identifier, Owner},
     lookup::{Limits, Observation, Output, Sight, Totals, Tracker},
@@ -21,12 +23,19 @@ pub struct Pipeline {
     namespace: Option<String>,
     /// Whose messages are seen for want of a better filter.
     others: Others,
+    streams: Streams,
     tracker: Tracker,
 }
 
 impl Pipeline {
     pub fn new(identifier: Identifier, namespace: Option<String>, limits: Limits, sight: Sight) -> Self {
-        Self { identifier, namespace, others: Others::default(), tracker: Tracker::new(limits, sight) }
+        Self {
+            identifier,
+            namespace,
+            others: Others::default(),
+            streams: Streams::new(StreamLimits::default()),
+            tracker: Tracker::new(limits, sight),
+        }
     }
 
     /// Takes in an event. Returns what it brought to an end.
@@ -35,11 +44,7 @@ impl Pipeline {
         let flows = Flows::of(&event);
         match event {
             Event::Cgroup(made) => self.identifier.note_cgroup(&made),
-            Event::Message(seen) => {
-                if let Some(observation) = self.observe(seen) {
-                    self.tracker.message(observation, &mut out);
-                }
-            }
+            Event::Message(seen) => self.message(seen, &mut out),
             Event::Confirm(confirm) => {
                 let decoded = decode(&confirm.packet);
                 self.tracker.confirm(*confirm, decoded, &mut out);
@@ -62,13 +67,57 @@ impl Pipeline {
                 }
             }
             Event::ConnectFailure(failure) => self.connect_failure(failure, &mut out),
-            Event::Stream(_) | Event::Module { .. } => {}
+            Event::Stream(bytes) => {
+                let mut framed = Vec::new();
+                self.streams.push(bytes, &mut framed);
+                self.framed(framed, &mut out);
+            }
+            Event::Module { .. } => {}
             Event::Loss(loss) => self.tracker.loss(loss, &mut out),
         }
         if let Some(flows) = flows {
             self.others.withhold(&flows, &mut out);
         }
         out
+    }
+
+    fn message(&mut self, seen: SocketMessage, out: &mut Vec<Output>) {
+        if let Some(observation) = self.observe(seen) {
+            self.tracker.message(observation, out);
+        }
+    }
+
+    /// What bytes of TCP connections have turned out to be.
+    fn framed(&mut self, framed: Vec<Framed>, out: &mut Vec<Output>) {
+        for framed in framed {
+            match framed {
+                Framed::Message(seen) => self.message(seen, out),
+                Framed::Skipped(seen) => {
+                    if let Some(owner) = self.wanted_owner(&seen) {
+                        self.tracker.stream_skipped(seen, owner, out);
+                    }
+                }
+                Framed::NotDns(seen) => {
+                    if let Some(owner) = self.wanted_owner(&seen) {
+                        self.tracker.stream_not_dns(seen, owner, out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Its streams begin and end with a connection.
+    fn begin_or_end_streams(&mut self, change: &ConnectionChange, out: &mut Vec<Output>) {
+        let ConnectionChange { netns, socket, flow, time, .. } = *change;
+        let mut framed = Vec::new();
+        match change.to {
+            // Nothing of it is captured.
+            _ if change.encrypted => {}
+            TcpState::Established => self.streams.opened(netns, socket, flow, time, &mut framed),
+            TcpState::Close => self.streams.ended(netns, socket, time, &mut framed),
+            _ => {}
+        }
+        self.framed(framed, out);
     }
 
     fn send_failure(&mut self, failure: SendFailure, out: &mut Vec<Output>) {
@@ -94,6 +143,7 @@ impl Pipeline {
             None if self.others.has(netns, socket) => return,
             None => {}
         }
+        self.begin_or_end_streams(&change, out);
         self.tracker.connection(change, owner, out);
     }
 
@@ -110,16 +160,22 @@ impl Pipeline {
 
     /// All that is known of a message; none if its owner is not wanted.
     fn observe(&mut self, seen: SocketMessage) -> Option<Observation> {
+        let owner = self.wanted_owner(&seen)?;
+        let decoded = dns::decode(&seen.payload, seen.length);
+        Some(Observation { seen, decoded, owner })
+    }
+
+    /// Whose message it is; none if it is not wanted.
+    fn wanted_owner(&mut self, seen: &SocketMessage) -> Option<Owner> {
         let owner = self.owner(&seen.task, seen.time);
         if !self.is_wanted(&owner) {
-            self.others.note(&seen);
+            self.others.note(seen);
             return None;
         }
         if seen.flow.transport == Transport::Tcp {
             self.others.forget_socket(seen.netns, seen.socket);
         }
-        let decoded = dns::decode(&seen.payload, seen.length);
-        Some(Observation { seen, decoded, owner })
+        Some(owner)
     }
 
     fn is_wanted(&self, owner: &Owner) -> bool {
@@ -145,7 +201,9 @@ impl Pipeline {
 
     /// The trace ends at `now`.
     pub fn finish(&mut self, now: KernelTime) -> Vec<Output> {
-        let mut out = Vec::new();
+        let (mut out, mut framed) = (Vec::new(), Vec::new());
+        self.streams.finish(now, &mut framed);
+        self.framed(framed, &mut out);
         self.tracker.finish(now, &mut out);
         out
     }
@@ -153,6 +211,11 @@ impl Pipeline {
     /// Cgroups, pods and containers that were forgotten for want of room.
     pub fn owners_forgotten(&self) -> u64 {
         self.identifier.forgotten()
+    }
+
+    /// What was not made out of the bytes of TCP connections.
+    pub fn stream_totals(&self) -> StreamTotals {
+        self.streams.totals()
     }
 
     /// What the tracker gave up for want of room.

@@ -136,7 +136,7 @@ impl Trace {
             })
             .collect();
         let (out_of_order, undecoded_records) = self.live.faults();
-        let totals = self.pipeline.totals();
+        let (totals, streams) = (self.pipeline.totals(), self.pipeline.stream_totals());
         let compared = self.baseline.compare(&Roots::default().proc, || self.live.capture.totals())?;
         Ok(Losses {
             hooks,
@@ -145,8 +145,9 @@ impl Trace {
             queries_evicted: totals.evicted,
             queries_forgotten: totals.forgotten,
             owners_forgotten: self.pipeline.owners_forgotten(),
-            stream_bytes_skipped: 0,
-            streams_forgotten: 0,
+            stream_bytes_skipped: streams.skipped,
+            // Both know the same connections.
+            streams_forgotten: streams.forgotten.max(totals.connections),
             kernel_gaps: compared.gaps,
             namespaces_unchecked: compared.unchecked,
         })

@@ -23,6 +23,7 @@ impl Tracker {
         use TcpState::{Close, CloseWait, Established, FinWait1, Listen, NewSynRecv, SynRecv, SynSent};
         self.advance(change.time, out);
         let ends = Ends::of(change.netns, change.socket, &change.flow);
+        self.forget_closed(&ends, &change, out);
         let number = match (change.from, change.to) {
             // No connection, or not yet one: a server's is known once it is open.
             (Listen, _) | (_, Listen | SynRecv | NewSynRecv) => return,
@@ -115,6 +116,17 @@ impl Tracker {
         };
         self.tell(number, &places, step);
         self.keep_retries(number, again.time);
+    }
+
+    /// A socket whose connection has closed is another's by now if its state changes, even if nobody saw it opened.
+    fn forget_closed(&mut self, ends: &Ends, change: &ConnectionChange, out: &mut Vec<Output>) {
+        let known = self.connections.at_socket(ends.netns, ends.socket);
+        let is_over = |known: &&Traced| matches!(known.phase, Phase::Closed | Phase::GivenUp);
+        if let Some(number) = known.filter(is_over).map(|known| known.number)
+            && let Some(connection) = self.connections.remove(number)
+        {
+            self.tell_connection(connection, change.time, out);
+        }
     }
 
     /// A program opens a connection.
@@ -236,13 +248,14 @@ impl Tracker {
     }
 
     /// The deadline of a connection has come.
-    pub(super) fn connection_due(&mut self, number: u64, now: KernelTime, out: &mut Vec<Output>) {
+    pub(super) fn connection_due(&mut self, number: u64, out: &mut Vec<Output>) {
         self.connections.set_deadline(number, None);
         let Some(connection) = self.connections.get(number) else { return };
         match (connection.phase, connection.end) {
             (Phase::GivenUp, Some((time, end))) => self.fails(number, time, What::ConnectionEnded(end), out),
             (Phase::Closed, _) => drop(self.connections.remove(number)),
-            _ => debug_assert!(false, "a deadline of {number} at {now:?} that nobody set"),
+            // The others have none.
+            (Phase::Opening | Phase::Open | Phase::GivenUp, _) => {}
         }
     }
 

@@ -225,6 +225,7 @@ impl Connections {
         let (is_from_client, client) = if tracked == Of::Nobody {
             match of(from_client.into_iter().chain(known_way).collect()) {
                 Of::Nobody => match of(from_server.into_iter().chain(anew).collect()) {
+                    Of::Nobody if is_syn(packet) => (true, self.just_opened(packet, time)),
                     Of::Nobody => (is_likely_from_client(packet), Of::Nobody),
                     client => (false, client),
                 },
@@ -244,8 +245,8 @@ impl Connections {
             Of::Connection(number) => self.get(number).is_some_and(Traced::is_unopened),
             Of::Ambiguous | Of::Nobody => false,
         };
-        let is_syn = is_opening || packet.tcp.is_some_and(|head| head.syn);
-        let leg = match (is_from_client, is_syn) {
+        let opens = is_opening || packet.tcp.is_some_and(|head| head.syn);
+        let leg = match (is_from_client, opens) {
             (true, true) => Leg::Syn,
             (true, false) => Leg::Query,
             (false, true) => Leg::SynAck,
@@ -263,25 +264,12 @@ impl Connections {
         netns: Option<u32>,
         time: KernelTime,
     ) -> Of {
-        let flows: Vec<_> = flows.into_iter().collect();
         let may_be = |known: &&Traced| {
             (known.seen <= time || !known.seen_from_start)
                 && (netns == Some(known.netns) || !stays_in_namespace(headers))
         };
-        let with = |flow: fn(Flow) -> Flow| {
-            let all = flows.iter().flat_map(move |(view, of)| self.at(*view, flow(*of)));
-            all.filter(may_be).collect::<Vec<_>>()
-        };
-        let mut candidates = with(|flow| flow);
-        if candidates.is_empty() {
-            // The port of one that was opened a moment ago is not known yet.
-            candidates = with(without_port);
-            candidates.retain(|known| known.is_unopened());
-            candidates.dedup_by_key(|known| known.number);
-            if candidates.len() > 1 {
-                return Of::Ambiguous;
-            }
-        }
+        let flows = flows.into_iter().flat_map(|(view, flow)| self.at(view, flow));
+        let mut candidates: Vec<_> = flows.filter(may_be).collect();
         let is_near = |known: &&Traced| netns == Some(known.netns);
         if candidates.iter().any(is_near) {
             candidates.retain(is_near);
@@ -294,6 +282,22 @@ impl Connections {
         }
         Of::Connection(best.number)
     }
+
+    /// The connection of a SYN that was opened a moment ago, so that its port is not known yet. Of several it may be any.
+    fn just_opened(&self, syn: &Packet, time: KernelTime) -> Of {
+        let original = syn.tracking.connection().map_or(syn.flow, |entry| entry.original);
+        let all = self.at(View::Client, without_port(original));
+        let mut opening = all.filter(|known| known.is_unopened() && known.seen <= time);
+        match (opening.next(), opening.next()) {
+            (Some(only), None) => Of::Connection(only.number),
+            (Some(_), Some(_)) => Of::Ambiguous,
+            (None, _) => Of::Nobody,
+        }
+    }
+}
+
+fn is_syn(packet: &Packet) -> bool {
+    packet.tcp.is_some_and(|head| head.syn && !head.ack)
 }
 
 /// With the client's port not known.

@@ -73,8 +73,8 @@ impl Tracker {
             let until = connection.map_or(now, |(deadline, _)| deadline);
             if let Some((open, deadline)) = self.table.take_due(until) {
                 self.close(open, deadline, Outcome::Unanswered, out);
-            } else if let Some((deadline, number)) = connection {
-                self.connection_due(number, deadline, out);
+            } else if let Some((_, number)) = connection {
+                self.connection_due(number, out);
             } else {
                 return;
             }

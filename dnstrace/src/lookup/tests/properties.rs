@@ -2,8 +2,11 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use super::{packets::*, *};
-use crate::event::{ConfirmResult, Connection};
+use super::{packets::*, tcp::*, *};
+use crate::event::{
+    ConfirmResult, Connection, ConnectionChange, TcpHead, TcpState,
+    TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent},
+};
 
 proptest! {
     /// Whatever comes in whatever order: every message is accounted for exactly once, as an attempt, an answer
@@ -33,16 +36,31 @@ proptest! {
 
 /// One of few clients, some of which share an address and a port.
 fn some_client() -> impl Strategy<Value = Client> {
-    (0u32..4, 0u32..3, 0u64..2, 0u32..2).prop_map(|(host, netns, socket, server)| Client {
+    (0u32..4, 0u32..3, 0u64..2, 0u32..2, 0u32..3).prop_map(|(host, netns, socket, server, over)| Client {
         local: format!("10.244.1.{}:40000", 7 + host % 3).parse().unwrap(),
         server: format!("10.96.0.{}:53", 10 + server).parse().unwrap(),
         netns: if host == 3 { NODE } else { 7 + netns },
         pid: 100 + netns,
         tid: 1,
         socket,
-        transport: Transport::Udp,
+        transport: if over == 0 { Transport::Udp } else { Transport::Tcp },
     })
 }
+
+const STATES: [(TcpState, TcpState); 12] = [
+    (Close, SynSent),
+    (Close, SynSent),
+    (SynSent, Established),
+    (SynSent, Established),
+    (SynSent, Close),
+    (SynRecv, Established),
+    (Established, FinWait1),
+    (Established, CloseWait),
+    (Established, Close),
+    (CloseWait, LastAck),
+    (LastAck, Close),
+    (FinWait2, Close),
+];
 
 fn some_entry(c: &Client, ct: u64) -> Connection {
     let mut entry = c.entry(ct, if ct.is_multiple_of(2) { NEAR } else { FAR });
@@ -65,7 +83,7 @@ struct Happening {
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
-    let choices = (0u8..14, some_client(), 0u16..3, 0u8..2, 0u64..5, any::<[bool; 5]>());
+    let choices = (0u8..26, some_client(), 0u16..3, 0u8..2, 0u64..5, any::<[bool; 5]>());
     choices.prop_map(|(kind, client, id, name, ct, flags)| Happening { kind, client, id, name, ct, flags })
 }
 
@@ -74,6 +92,8 @@ fn of_a_packet() -> impl Strategy<Value = Happening> {
     happening().prop_map(|mut happening| {
         happening.kind = 11 + happening.kind % 3;
         happening.flags[2] &= happening.kind != 12;
+        // A SYN may be of whoever opens a connection and whose port is not known.
+        happening.flags[3] &= happening.client.transport == Transport::Udp;
         happening
     })
 }
@@ -94,7 +114,38 @@ impl Happening {
         if has_no_question {
             packet = packet.without_question();
         }
+        if c.transport == Transport::Tcp {
+            let (syn, ack) = (has_no_question && is_tracked, is_answer);
+            packet.packet.tcp = Some(TcpHead { seq: 1, syn, ack, fin: false, rst: false });
+            packet = packet.cut();
+        }
         if is_cut { packet.cut() } else { packet }
+    }
+
+    /// A thing that happens to connections alone.
+    fn of_connection(&self, at: u64) -> Input {
+        let [has_error, is_encrypted, is_skipped, ..] = self.flags;
+        let c = Client { transport: Transport::Tcp, ..self.client.clone() };
+        let c = if is_encrypted { Client { server: SocketAddr::new(c.server.ip(), 853), ..c } } else { c };
+        let turn = STATES[usize::from(self.kind % 12)];
+        match (self.kind, turn) {
+            (..=21, (Close, SynSent)) => c.opens(at),
+            (..=21, (from, to)) => {
+                let error = (has_error && to == Close).then_some(ECONNRESET);
+                Input::Change(ConnectionChange { error, ..c.change(at, from, to) })
+            }
+            (22, _) => c.sends_again(at, if has_error { SynSent } else { Established }),
+            (23, _) => c.cannot_connect(at, EHOSTUNREACH),
+            (24, _) => {
+                let direction = if has_error { Direction::Sent } else { Direction::Received };
+                let seen = c.seen(at, direction, c.server, c.local);
+                if is_skipped { Input::Skipped(seen) } else { Input::NotDns(seen) }
+            }
+            _ => {
+                let udp = Client { transport: Transport::Udp, ..c };
+                udp.gets(at, truncated(self.id, &format!("{}.", self.name))).into()
+            }
+        }
     }
 
     fn entry(&self) -> Connection {
@@ -118,6 +169,7 @@ impl Happening {
             10 => clash(at, self.ct, some_entry(c, self.ct + 1)),
             11 => eviction(at, entry),
             12 if is_cut => loss(at.saturating_sub(5 * MS), at, 1),
+            14.. => self.of_connection(at),
             12 => packet.icmp(at, if is_tracked { Direction::Sent } else { Direction::Received }, 3, 3),
             _ => packet.dropped(at, if is_tracked { "NO_SOCKET" } else { "NETFILTER_DROP" }),
         }
@@ -209,7 +261,9 @@ proptest! {
     fn no_step_precedes_its_attempt_and_every_fate_has_its_step(course in course()) {
         let (_, out) = run_ticked(&course, Limits::default(), None);
         for attempt in queries(&out).into_iter().flat_map(|query| &query.attempts) {
-            prop_assert!(attempt.steps.iter().all(|step| step.time >= attempt.time));
+            // Of a connection's opening the query tells that is sent when it is over.
+            let from = attempt.carrier.map_or(attempt.time, |carrier| carrier.opened.unwrap_or_default());
+            prop_assert!(attempt.steps.iter().all(|step| step.time >= from));
             prop_assert!(attempt.steps.is_sorted_by_key(|step| step.time));
             let decided = match attempt.fate {
                 Fate::AnsweredLate { step, .. } | Fate::AnswerDropped { step } => Some((step, Leg::Answer)),
@@ -217,7 +271,20 @@ proptest! {
                 _ => None,
             };
             if let Some((step, leg)) = decided {
-                let is_it = matches!(&attempt.steps[step].what, What::Dropped(dropped) if dropped.leg == leg);
+                let opening = if leg == Leg::Query { Leg::Syn } else { Leg::SynAck };
+                let is_it = matches!(
+                    &attempt.steps[step].what,
+                    What::Dropped(dropped) if [leg, opening].contains(&dropped.leg)
+                );
+                prop_assert!(is_it, "{:?}", attempt);
+            }
+            let tells_end = match attempt.fate {
+                Fate::ConnectFailed { step } | Fate::ConnectionLost { step } => Some(step),
+                _ => None,
+            };
+            if let Some(step) = tells_end {
+                let what = &attempt.steps[step].what;
+                let is_it = matches!(what, What::ConnectFailed { .. } | What::ConnectionEnded(_));
                 prop_assert!(is_it, "{:?}", attempt);
             }
         }

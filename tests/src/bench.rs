@@ -27,6 +27,9 @@ pub struct BenchArgs {
     /// How dnstrace attaches; may be given again
     #[arg(long, value_name = "MODE", default_values = ["kprobe", "fentry"])]
     attach: Vec<String>,
+    /// What to exchange; may be given again [default: all of it]
+    #[arg(long = "load", value_enum, value_name = "LOAD")]
+    loads: Vec<Load>,
     /// Rounds; in each, every load runs once without a tracer and once with each way of attaching
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -35,13 +38,20 @@ pub struct BenchArgs {
     milliseconds: u64,
 }
 
+impl BenchArgs {
+    fn loads(&self) -> &[Load] {
+        if self.loads.is_empty() { &Load::ALL } else { &self.loads }
+    }
+}
+
 /// The pod that dnstrace traces.
 const TRACED: &str = "traced-0";
 
-/// dnstrace is at rest if it uses less than this part of a processor for so long.
-const IDLE: f64 = 0.05;
+/// dnstrace is at rest if it uses less than this part of a processor for so long, so many times in a row.
+const IDLE: f64 = 0.02;
 const SETTLED: Duration = Duration::from_millis(200);
-const SETTLE_AT_MOST: u32 = 200;
+const SETTLED_TIMES: u32 = 5;
+const SETTLE_AT_MOST: u32 = 500;
 
 /// Where the loads run.
 struct Track {
@@ -66,7 +76,7 @@ struct Measured {
 pub fn bench(args: &BenchArgs) -> Result<()> {
     let track = Track::build()?;
     // By load, then by way of attaching: one for each round.
-    let mut results = vec![vec![Vec::new(); args.attach.len()]; Load::ALL.len()];
+    let mut results = vec![vec![Vec::new(); args.attach.len()]; args.loads().len()];
     for number in 0..args.rounds {
         let alone = track.run_all(args, None)?;
         for index in 0..args.attach.len() {
@@ -103,7 +113,7 @@ impl Track {
     }
 
     fn run_all(&self, args: &BenchArgs, tracer: Option<&Tracer>) -> Result<Vec<Measured>> {
-        Load::ALL.iter().map(|load| self.run(*load, args.milliseconds, tracer)).collect()
+        args.loads().iter().map(|load| self.run(*load, args.milliseconds, tracer)).collect()
     }
 
     fn run(&self, load: Load, milliseconds: u64, tracer: Option<&Tracer>) -> Result<Measured> {
@@ -125,11 +135,12 @@ impl Track {
 
 /// Waits until dnstrace has nothing left to do: what it owes to one load must not be charged to the next.
 fn settle(tracer: &Tracer) -> Result<()> {
-    let mut before = processor_seconds(tracer)?;
+    let (mut before, mut quiet) = (processor_seconds(tracer)?, 0);
     for _ in 0..SETTLE_AT_MOST {
         thread::sleep(SETTLED);
         let now = processor_seconds(tracer)?;
-        if now - before < IDLE * SETTLED.as_secs_f64() {
+        quiet = if now - before < IDLE * SETTLED.as_secs_f64() { quiet + 1 } else { 0 };
+        if quiet == SETTLED_TIMES {
             return Ok(());
         }
         before = now;
@@ -161,7 +172,7 @@ fn print(args: &BenchArgs, results: &[Vec<Vec<Measured>>]) -> Result<()> {
     print!("{:44}", "");
     args.attach.iter().for_each(|attach| print!("{attach:34}"));
     println!();
-    for (load, by_attach) in Load::ALL.iter().zip(results) {
+    for (load, by_attach) in args.loads().iter().zip(results) {
         print!("{:44}", load.description());
         by_attach.iter().for_each(|rounds| print!("{:34}", Summary::of(rounds).to_string()));
         println!();

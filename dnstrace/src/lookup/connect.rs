@@ -1,5 +1,5 @@
-//! TCP connections as they come and go: how they were opened is told by the first query over them, how they ended by the
-//! queries that waited, and both by themselves where they carried no query that could be seen.
+//! TCP connections as they come and go: how they were opened is told by the first query over them, how they ended by
+//! the queries that waited, and both by themselves where they carried no query that could be seen.
 
 use crate::{
     event::{ConnectFailure, ConnectionChange, KernelTime, Retransmission, TcpState},
@@ -23,7 +23,7 @@ impl Tracker {
         use TcpState::{Close, CloseWait, Established, FinWait1, Listen, NewSynRecv, SynRecv, SynSent};
         self.advance(change.time, out);
         let ends = Ends::of(change.netns, change.socket, &change.flow);
-        self.forget_closed(&ends, &change, out);
+        self.forget_closed(&ends, out);
         let number = match (change.from, change.to) {
             // No connection, or not yet one: a server's is known once it is open.
             (Listen, _) | (_, Listen | SynRecv | NewSynRecv) => return,
@@ -66,15 +66,18 @@ impl Tracker {
             _ => {
                 let mut connection = Traced::new(ends, Role::Client, failure.time);
                 connection.phase = Phase::Opening;
-                connection.seen_from_start = true;
-                connection.encrypted = failure.encrypted;
-                connection.owner = owner;
-                connection.task = Some(failure.task);
-                let number = self.add_connection(connection, out);
-                self.expect_retries(number, failure.time);
-                number
+                self.add_connection(connection, out)
             }
         };
+        if let Some(connection) = self.connections.get_mut(number)
+            && connection.task.is_none()
+        {
+            connection.seen_from_start = true;
+            connection.encrypted = failure.encrypted;
+            connection.owner = owner;
+            connection.task = Some(failure.task);
+            self.expect_retries(number, failure.time);
+        }
         // By the time of it the socket may have forgotten its error; the system call tells it.
         self.not_opened(number, failure.time, Some(failure.errno), out);
     }
@@ -119,26 +122,40 @@ impl Tracker {
     }
 
     /// A socket whose connection has closed is another's by now if its state changes, even if nobody saw it opened.
-    fn forget_closed(&mut self, ends: &Ends, change: &ConnectionChange, out: &mut Vec<Output>) {
+    fn forget_closed(&mut self, ends: &Ends, out: &mut Vec<Output>) {
         let known = self.connections.at_socket(ends.netns, ends.socket);
         let is_over = |known: &&Traced| matches!(known.phase, Phase::Closed | Phase::GivenUp);
-        if let Some(number) = known.filter(is_over).map(|known| known.number)
-            && let Some(connection) = self.connections.remove(number)
-        {
-            self.tell_connection(connection, change.time, out);
+        if let Some(number) = known.filter(is_over).map(|known| known.number) {
+            self.conclude_given_up(number, out);
+            self.connections.remove(number);
         }
     }
 
     /// A program opens a connection.
     fn opens(&mut self, ends: Ends, change: &ConnectionChange, owner: Option<Owner>, out: &mut Vec<Output>) {
-        let mut connection = Traced::new(ends, Role::Client, change.time);
-        connection.phase = Phase::Opening;
-        connection.seen_from_start = true;
-        connection.opened = Some(change.time);
-        connection.encrypted = change.encrypted;
-        connection.owner = owner;
-        connection.task = change.task.clone();
-        let number = self.add_connection(connection, out);
+        // A query that goes with the SYN is sent before it.
+        let known = self.connections.at_socket(ends.netns, ends.socket);
+        let asks =
+            known.filter(|known| known.is_between(&ends) && known.local.port() == 0 && known.queries > 0);
+        let number = match asks.map(|known| known.number) {
+            Some(number) => {
+                self.learn_ends(number, ends.local, Role::Client);
+                self.connections.set_opening(number);
+                number
+            }
+            None => {
+                let mut connection = Traced::new(ends, Role::Client, change.time);
+                connection.phase = Phase::Opening;
+                self.add_connection(connection, out)
+            }
+        };
+        if let Some(connection) = self.connections.get_mut(number) {
+            connection.seen_from_start = true;
+            connection.opened = Some(change.time);
+            connection.encrypted = change.encrypted;
+            connection.owner = owner;
+            connection.task = change.task.clone();
+        }
         self.expect_retries(number, change.time);
     }
 
@@ -250,12 +267,17 @@ impl Tracker {
     /// The deadline of a connection has come.
     pub(super) fn connection_due(&mut self, number: u64, out: &mut Vec<Output>) {
         self.connections.set_deadline(number, None);
+        match self.connections.get(number).map(|connection| connection.phase) {
+            Some(Phase::Closed) => drop(self.connections.remove(number)),
+            _ => self.conclude_given_up(number, out),
+        }
+    }
+
+    /// If a connection was given up before it was open, that is why it was not opened: no system call has failed for it.
+    pub(super) fn conclude_given_up(&mut self, number: u64, out: &mut Vec<Output>) {
         let Some(connection) = self.connections.get(number) else { return };
-        match (connection.phase, connection.end) {
-            (Phase::GivenUp, Some((time, end))) => self.fails(number, time, What::ConnectionEnded(end), out),
-            (Phase::Closed, _) => drop(self.connections.remove(number)),
-            // The others have none.
-            (Phase::Opening | Phase::Open | Phase::GivenUp, _) => {}
+        if let (Phase::GivenUp, Some((time, end))) = (connection.phase, connection.end) {
+            self.fails(number, time, What::ConnectionEnded(end), out);
         }
     }
 

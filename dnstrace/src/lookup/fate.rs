@@ -3,8 +3,8 @@
 //! An answer that the program read decides, whatever befell a copy. Else the cause is told rather than what follows
 //! from it: a query that was rejected was dropped as well, and the system call that sent it may have failed for that.
 //!
-//! TCP sends again what was lost. So there a loss decides only if nothing was sent again after it, and how the connection
-//! ended decides before it, unless the program itself gave up.
+//! TCP sends again what was lost. So there a loss decides only if nothing was sent again after it, and how the
+//! connection ended decides before it, unless the program itself gave up.
 
 use crate::event::{DropPlace, IcmpError, KernelTime, Transport};
 
@@ -254,8 +254,8 @@ fn is_made_good(step: &Step, attempt: &Attempt) -> bool {
     (is_of_opening && carrier.established.is_some()) || attempt.steps.iter().any(is_again)
 }
 
-/// Whether what was dropped is a segment that had come before: nothing was lost with it (`tcp_data_queue`, `tcp_sequence`,
-/// `tcp_ofo_queue`; no kernel before 5.17 tells of it).
+/// Whether what was dropped is a segment that had come before: nothing was lost with it (`tcp_data_queue`,
+/// `tcp_validate_incoming`, `tcp_ofo_queue`; kernels without reasons free it unseen, by `__kfree_skb`).
 pub(super) fn is_seen_before(place: &DropPlace) -> bool {
     matches!(
         place.reason.as_deref(),

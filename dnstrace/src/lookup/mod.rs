@@ -4,6 +4,9 @@
 //! [`Tracker`] keeps what is under way. Feed it in order of time: its method for each kind of event,
 //! [`Tracker::advance`] whenever event time has passed, [`Tracker::finish`] at the end. What it decides depends
 //! on event time alone, so a replay decides the same.
+//!
+//! A TCP connection is no query of its own: [`TcpConnection`] tells of those that carry none that could be seen. What
+//! befalls a connection is told by the queries over it.
 
 mod befall;
 mod confirm;

@@ -1,7 +1,7 @@
 //! Queries to a multicast group: multicast DNS (RFC 6762) and LLMNR (RFC 4795), where the user wants their ports.
 //!
-//! Whoever has the name answers, from an address of its own: to the socket that asked, or, in multicast DNS, to the group
-//! again, without an id or a question.
+//! Whoever has the name answers, from an address of its own: to the socket that asked, or, in multicast DNS, to the
+//! group again, without an id or a question.
 
 use crate::{
     dns::{Message, Question},

@@ -145,7 +145,7 @@ impl Tracker {
     fn learn_way(&mut self, number: u64, entry: &crate::event::Connection, has_failed: bool) {
         let Some(connection) = self.connections.get(number) else { return };
         if entry.original.destination == connection.remote {
-            self.connections.learn(number, entry.original.source, Role::Client);
+            self.learn_ends(number, entry.original.source, Role::Client);
         }
         let Some(connection) = self.connections.get_mut(number) else { return };
         let endpoint = entry.endpoint();

@@ -1,5 +1,7 @@
 //! Messages over TCP: which connection carries them, and answers of more than one message.
 
+use std::net::SocketAddr;
+
 use crate::{
     dns::{Decoded, Message},
     event::{Direction, KernelTime, SocketMessage, Transport},
@@ -7,10 +9,12 @@ use crate::{
 };
 
 use super::{
-    Attempt, Conversation, Fate, Observation, Output, Role, StrayReason, Tracker,
+    Attempt, Conversation, Observation, Output, Role, StrayReason, Tracker,
     connections::{Ends, Traced},
     known::Known,
+    open::{AFTER_CONNECTION, settling},
     places::Place,
+    table::Table,
     tracker::{answer_of, stray},
 };
 
@@ -37,7 +41,7 @@ impl Tracker {
     ) -> u64 {
         let known = self.connections.at_socket(ends.netns, ends.socket);
         if let Some(number) = known.filter(|known| known.is_between(&ends)).map(|known| known.number) {
-            self.connections.learn(number, ends.local, role);
+            self.learn_ends(number, ends.local, role);
             self.connections.use_again(number);
             if let Some(connection) = self.connections.get_mut(number) {
                 connection.touched = time;
@@ -47,15 +51,29 @@ impl Tracker {
         self.add_connection(Traced::new(ends, role, time), out)
     }
 
+    /// Learns the port of a connection, if it was not known, and who is its client. What was sent with the SYN (TCP Fast
+    /// Open) was sent before it had one.
+    pub(super) fn learn_ends(&mut self, number: u64, local: SocketAddr, role: Role) {
+        let Some(connection) = self.connections.get(number) else { return };
+        let had_port = connection.local.port() != 0;
+        self.connections.learn(number, local, role);
+        if !had_port {
+            for place in self.table.carried_by(number) {
+                self.table.learn_port(place, local);
+            }
+        }
+    }
+
     /// Adds a connection, in the place of what was at its socket before. Returns its number.
     pub(super) fn add_connection(&mut self, connection: Traced, out: &mut Vec<Output>) -> u64 {
         let before = self.connections.at_socket(connection.netns, connection.socket);
-        if let Some(before) = before.map(|before| before.number)
-            && let Some(before) = self.connections.remove(before)
-        {
-            // Its end was not seen.
-            let touched = before.touched;
-            self.tell_connection(before, touched, out);
+        if let Some(before) = before.map(|before| before.number) {
+            self.conclude_given_up(before, out);
+            if let Some(before) = self.connections.remove(before) {
+                // Its end was not seen, or it is told.
+                let touched = before.touched;
+                self.tell_connection(before, touched, out);
+            }
         }
         if let Some(forgotten) = self.connections.take_for_room() {
             self.table.totals.connections += u64::from(forgotten.end.is_none());
@@ -161,7 +179,7 @@ impl Tracker {
     }
 }
 
-impl super::table::Table {
+impl Table {
     /// Attempts over this connection whose queries are under way.
     pub fn carried_by(&self, connection: u64) -> Vec<Place> {
         let range = (connection, Place::FIRST)..=(connection, Place::LAST);
@@ -185,6 +203,16 @@ impl super::table::Table {
             })
         });
         places
+    }
+
+    /// Learns the port that an attempt's socket got when the query was on its way.
+    fn learn_port(&mut self, place: Place, local: SocketAddr) {
+        let Some(attempt) = self.attempt_mut(place) else { return };
+        attempt.conversation.local = local;
+        let conversation = attempt.conversation;
+        if let Some(id) = conversation.id {
+            self.places.add(place, conversation.view(), conversation.flow(), id);
+        }
     }
 
     /// Notes that the answers to what waits over this connection, to sockets of this role, may have been skipped.
@@ -218,29 +246,25 @@ impl super::table::Table {
     pub fn wait_for_transfer(&mut self, place: Place, time: KernelTime) {
         let Some(open) = self.open.get(&place.query) else { return };
         let Some(attempt) = open.query.attempts.get(place.attempt) else { return };
-        let wait = if open.is_transferring() { self.limits.timeout } else { super::open::settling(attempt) };
+        let wait = if open.is_transferring() { self.limits.timeout } else { settling(attempt) };
         self.postpone(place.query, time.plus(wait));
     }
 
-    /// The connection of a transfer has ended, at `time`: no more of it comes. Returns the attempts concerned.
+    /// The connection of a transfer has ended, at `time`: no more of it comes. Returns the attempts of those that broke
+    /// off.
     pub fn end_transfers(&mut self, connection: u64, time: KernelTime) -> Vec<Place> {
-        let mut places = self.carried_by(connection);
-        places.retain(|place| {
-            let open = self.open.get(&place.query);
-            open.is_some_and(|open| {
-                let is_it = open.transfer.as_ref().is_some_and(|transfer| transfer.attempt == place.attempt);
-                is_it
-                    && open.is_transferring()
-                    && matches!(
-                        open.query.attempts.get(place.attempt),
-                        Some(Attempt { fate: Fate::Answered(_), .. })
-                    )
-            })
-        });
-        for place in &places {
-            self.postpone(place.query, time.plus(super::open::AFTER_CONNECTION));
+        let mut broken_off = Vec::new();
+        for place in self.carried_by(connection) {
+            let open = self.open.get(&place.query).filter(|open| open.is_transferring());
+            let Some(transfer) = open.and_then(|open| open.transfer.as_ref()) else { continue };
+            if transfer.attempt == place.attempt {
+                if transfer.has_broken_off() {
+                    broken_off.push(place);
+                }
+                self.postpone(place.query, time.plus(AFTER_CONNECTION));
+            }
         }
-        places
+        broken_off
     }
 }
 

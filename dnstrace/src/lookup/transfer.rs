@@ -22,6 +22,8 @@ pub(super) struct Transfer {
     /// The second record was a SOA, too: differences follow.
     is_incremental: bool,
     has_failed: bool,
+    /// Not all of its records were captured: the final one may be among them.
+    is_cut: bool,
 }
 
 impl Transfer {
@@ -41,6 +43,7 @@ impl Transfer {
             seen: 0,
             is_incremental: false,
             has_failed: false,
+            is_cut: false,
         };
         transfer.goes_on(message);
         Some(transfer)
@@ -49,6 +52,7 @@ impl Transfer {
     /// Takes in a further message of it.
     pub fn goes_on(&mut self, message: &Message) {
         self.has_failed |= message.rcode != rcodes::NOERROR;
+        self.is_cut |= message.answers.len() < usize::from(message.counts.answers);
         for record in &message.answers {
             self.records += 1;
             self.is_incremental |= self.is_incremental_query && self.records == 2 && record.rtype == SOA;
@@ -56,7 +60,12 @@ impl Transfer {
         }
     }
 
-    /// Whether its final record was seen. What was not captured whole may have had it: then it is not known.
+    /// Whether it is known that its final record has not come, although its connection has ended.
+    pub fn has_broken_off(&self) -> bool {
+        !self.is_complete() && !self.is_cut
+    }
+
+    /// Whether its final record was seen.
     pub fn is_complete(&self) -> bool {
         // That alone says that the client's zone is the newest.
         let is_up_to_date = self.is_incremental_query && self.records == 1;

@@ -13,13 +13,14 @@ proptest! {
     /// or a stray, and no finer clock changes a word.
     #[test]
     fn every_message_is_accounted_for_once(
-        steps in vec((0u64..4_000, 0u16..3, 0u8..3, 0u32..2, any::<bool>()), 0..80),
+        steps in vec((0u64..4_000, 0u16..3, 0u8..3, 0u32..4, any::<bool>()), 0..80),
     ) {
         let mut time = 0;
         let mut feed = Vec::new();
         for (step, id, name, who, response) in steps {
             time += step * MS;
-            let c = Client { netns: who, pid: who, ..client() };
+            let c = if who < 2 { client() } else { tcp() };
+            let c = Client { netns: who % 2, pid: who % 2, ..c };
             let name = format!("{name}.");
             feed.push(if response { c.gets(time, answer(id, &name)) } else { c.asks(time, id, &name) });
         }

@@ -70,6 +70,11 @@ fn a_retry_that_cannot_connect_is_an_attempt_without_a_message() {
     );
     let given_up = vec![t.opens(2 * MS), t.sends_again(1_002 * MS, SynSent), t.gives_up(2_000 * MS)];
     failed(given_up, "2: again syn, ended Closed");
+    // Its socket's memory is the next one's.
+    let next = Client { server: "10.96.0.11:53".parse().unwrap(), ..t.clone() };
+    let reused =
+        vec![t.opens(2 * MS), t.gives_up(2_000 * MS), next.opens(2_000 * MS + 9), next.is_open(2_001 * MS)];
+    failed(reused, "1: ended Closed");
 }
 
 #[test]
@@ -174,6 +179,6 @@ fn ways_not_to_open_a_connection() {
     expect("given up", vec![t.opens(0), t.gives_up(MS)], &["connection 1 Dns: ended Closed; Closed"]);
     expect("still opening", vec![t.opens(0)], &["connection 1 Dns"]);
     let again = vec![t.opens(0), t.gives_up(MS), t.opens(2 * MS), t.is_open(3 * MS)];
-    expect("tried again at once", again, &["connection 1 Dns; Closed"]);
+    expect("tried again at once", again, &["connection 1 Dns: ended Closed; Closed"]);
     expect("none of them", vec![t.opens(0), t.is_open(MS), t.closes(2 * MS)], &[]);
 }

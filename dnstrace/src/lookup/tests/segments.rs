@@ -3,7 +3,7 @@
 use super::{packets::*, tcp::*, told::*, *};
 use crate::event::{
     ConfirmResult,
-    TcpState::{Established, SynSent},
+    TcpState::{Close, Established, SynSent},
 };
 
 #[test]
@@ -204,9 +204,14 @@ fn a_connection_that_is_not_tracked_says_so() {
 #[test]
 fn a_query_that_goes_with_the_syn_is_told_what_befalls_that() {
     let t = tcp();
+    // It has no port by then.
+    let mut sends = t.clone();
+    sends.local.set_port(0);
     let with = |more: Vec<Input>| {
-        let asked = vec![t.opens(0), t.asks(10, 1, "a.").into(), t.sends_again(1_000 * MS, SynSent)];
-        [asked, more].concat()
+        let mut opens = t.change(10, Close, SynSent);
+        opens.task = Some(t.task());
+        let again = t.sends_again(1_000 * MS, SynSent);
+        [vec![sends.asks(0, 1, "a.").into(), Input::Change(opens), again], more].concat()
     };
     let opened = vec![t.is_open(1_001 * MS), t.gets(1_002 * MS, answer(1, "a.")).into()];
     expect("opened", with(opened), &["1 A a.: answered: again syn"]);

@@ -48,7 +48,7 @@ impl Client {
         matches!(self.server.port(), 443 | 853)
     }
 
-    fn task(&self) -> Task {
+    pub fn task(&self) -> Task {
         Task { cgroup: 1, pid: self.pid, tid: self.tid, comm: "curl".into() }
     }
 

@@ -14,6 +14,7 @@ fn part(qtype: u16, records: &[&str]) -> Message {
         Record { name: "z.".into(), rtype, ttl: 5, data: (*data).into() }
     };
     message.answers = records.iter().map(record).collect();
+    message.counts.answers = u16::try_from(records.len()).unwrap();
     message
 }
 
@@ -73,6 +74,15 @@ fn a_transfer_that_breaks_off_says_so() {
     assert_eq!(told(&whole), ["1 AXFR z.: answered"]);
     let silent = transfer(AXFR, &[&["new", "1"], &["2"]], Vec::new());
     assert_eq!((told(&silent), further(&silent)), (vec!["1 AXFR z.: answered".to_owned()], 1));
+}
+
+#[test]
+fn whether_a_transfer_has_broken_off_is_not_known_if_part_of_it_was_not_captured() {
+    let t = tcp();
+    let mut cut = part(AXFR, &["2"]);
+    cut.counts.answers = 9;
+    let out = transfer(AXFR, &[&["new", "1"]], vec![t.gets(3_001 * MS, cut).into(), t.closes(3_002 * MS)]);
+    assert_eq!((told(&out), further(&out)), (vec!["1 AXFR z.: answered".to_owned()], 1));
 }
 
 #[test]

@@ -60,6 +60,20 @@ pub struct Offsets {
     pub sk_dport: u32,
     /// `sock.__sk_common.skc_num`: CPU order.
     pub sk_num: u32,
+    /// `sock.__sk_common.skc_state`
+    pub sk_state: u32,
+    /// `sock.sk_err`
+    pub sk_err: u32,
+    /// `tcp_sock.write_seq`: the sequence number that the next byte sent will have.
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.copied_seq`: that of the next byte that a program will receive.
+    pub tcp_copied_seq: u32,
+    /// `tcp_sock.bytes_acked`
+    pub tcp_bytes_acked: u32,
+    /// `tcp_sock.bytes_received`
+    pub tcp_bytes_received: u32,
+    /// `tcp_sock.srtt_us`: eight times the smoothed round-trip time.
+    pub tcp_srtt_us: u32,
     /// `net.ns.inum`
     pub net_inum: u32,
     /// `nf_conn.tuplehash`: two `nf_conntrack_tuple_hash`. This and all of `nf_conn` optional, together.
@@ -92,6 +106,8 @@ pub struct Offsets {
     pub msg_name: u32,
     /// `msghdr.msg_iter`
     pub msg_iter: u32,
+    /// `msghdr.msg_flags`
+    pub msg_flags: u32,
     /// `iov_iter.iter_type`, `iov_iter.type` before 5.14: the low byte of it tells.
     pub iter_type: u32,
     /// `iov_iter.iov_offset`
@@ -100,6 +116,8 @@ pub struct Offsets {
     pub iter_count: u32,
     /// `iov_iter.__iov`, `iov_iter.iov` before 6.4.
     pub iter_iov: u32,
+    /// `iov_iter.nr_segs`
+    pub iter_nr_segs: u32,
     /// `iov_iter.ubuf`: optional (since 6.0).
     pub iter_ubuf: u32,
     /// `iovec.iov_base`
@@ -128,6 +146,8 @@ pub struct Offsets {
     pub cgroup_root: u32,
     /// `cgroup_root.hierarchy_id`
     pub cgroup_root_hierarchy_id: u32,
+    /// `module.name`: 56 bytes on 64-bit kernels. Optional.
+    pub module_name: u32,
     /// `kernfs_node.id`: 64 bits wide since 5.5.
     pub kernfs_node_id: u32,
 }
@@ -158,6 +178,11 @@ pub struct Config {
     pub iter_ubuf: u32,
     /// Bits of [`Offsets::iter_type`]'s low byte that tell the type: before 5.14 the lowest bit was the direction.
     pub iter_mask: u32,
+    /// Place of the argument `flags` of `tcp_recvmsg`, from 0: 4 up to 5.18, 3 since.
+    pub tcp_recv_flags: u32,
+    /// TCP ports of DNS over TLS and over HTTPS, CPU order; 0: not wanted. Of the latter only the addresses in the map
+    /// `DOH_RESOLVERS` count.
+    pub encrypted_ports: [u16; 2],
     /// Zero.
     pub reserved: u32,
     /// Process name that is traced, with [`target::COMM`], NUL-padded.
@@ -175,6 +200,8 @@ impl Config {
         iter_iovec: ABSENT,
         iter_ubuf: ABSENT,
         iter_mask: 0xff,
+        tcp_recv_flags: 3,
+        encrypted_ports: [0; 2],
         reserved: 0,
         comm: [0; crate::wire::COMM_LEN],
     };
@@ -252,12 +279,14 @@ pub enum Hook {
     TcpV4Connect = 25,
     /// `tcp_v6_connect`, entry and return
     TcpV6Connect = 26,
+    /// `tcp_connect`
+    TcpConnect = 27,
     /// raw tracepoint `module_load`
-    ModuleLoad = 27,
+    ModuleLoad = 28,
 }
 
 /// Number of [`Hook`]s.
-pub const HOOKS: u32 = 28;
+pub const HOOKS: u32 = 29;
 
 /// What one hook did: the value of the per-CPU map `COUNTERS`.
 #[repr(C)]
@@ -293,7 +322,7 @@ pub struct Totals {
     pub insert_failed: u64,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 57 * 4);
-const _: () = assert!(size_of::<Config>() == 16 + 32 + 16);
+const _: () = assert!(size_of::<Offsets>() == 67 * 4);
+const _: () = assert!(size_of::<Config>() == 16 + 40 + 16);
 const _: () = assert!(size_of::<Counters>() == 32);
 const _: () = assert!(size_of::<Totals>() == 40);

@@ -14,7 +14,7 @@ use dnstrace_ebpf::{
 };
 
 use super::{
-    kernel::{CONFIRMED, Conn, NAT_CLASH, SkBuff, Skip, TupleHash, call_at_entry, call_at_return, watched},
+    kernel::{CONFIRMED, Conn, NAT_CLASH, SkBuff, Skip, TupleHash, call_at_entry, call_at_return},
     packet::{describe, excerpt},
     ring::{EXCERPT, Record, count, header, output},
     target::{flow_wanted, packet_wanted, remember, reverse_to},
@@ -64,8 +64,6 @@ static SEARCH: PerCpuArray<Search> = PerCpuArray::with_max_entries(1, 0);
 
 /// An insertion or a search takes microseconds. What is older is left over from a return that was missed.
 const STALE_NS: u64 = 200_000_000;
-/// `IP_CT_UNTRACKED`
-const IP_CT_UNTRACKED: u32 = 7;
 /// `IP_CT_IS_REPLY`: from here on a packet is of the reply direction, and nothing is inserted.
 const IP_CT_IS_REPLY: u32 = 3;
 
@@ -119,20 +117,6 @@ pub fn nf_ct_delete(ctx: ProbeContext) -> u32 {
     count(&ctx, Hook::CtDelete, try_delete(&ctx))
 }
 
-/// `int __udp4_lib_rcv(struct sk_buff *skb, struct udp_table *udptable, int proto)`, net/ipv4/udp.c, 5.10 to 6.18, and
-/// `int udp_rcv(struct sk_buff *skb)`, which 7.2 has alone: the packet still has what connection tracking gave it.
-#[kprobe]
-pub fn udp4_receive(ctx: ProbeContext) -> u32 {
-    count(&ctx, Hook::Udp4Receive, try_receive(&ctx, Hook::Udp4Receive))
-}
-
-/// `int __udp6_lib_rcv(struct sk_buff *skb, struct udp_table *udptable, int proto)`, net/ipv6/udp.c, 5.10 to 6.18, and
-/// `udpv6_rcv` on 7.2: likewise.
-#[kprobe]
-pub fn udp6_receive(ctx: ProbeContext) -> u32 {
-    count(&ctx, Hook::Udp6Receive, try_receive(&ctx, Hook::Udp6Receive))
-}
-
 #[inline(always)]
 fn try_confirm(ctx: &ProbeContext) -> Result<(), Skip> {
     let skb = SkBuff(ctx.arg(0).ok_or(Skip::NotOurs)?);
@@ -158,8 +142,8 @@ fn describe_confirm(skb: SkBuff, netns: u32, key: u64, began_ns: u64) -> Result<
     let record = CONFIRM.get_ptr_mut(0).ok_or(Skip::Unreadable)?;
     // SAFETY: this CPU's own slot, and no other kprobe program runs on this CPU meanwhile.
     let head = unsafe { &mut (*record).head };
-    let udp = skb.udp_packet()?;
-    describe(skb, &udp, netns, &mut head.packet)?;
+    let packet = skb.packet()?;
+    describe(skb, &packet, netns, &mut head.packet)?;
     // The answer will come from the reply tuple's source: what is not translated back is known by it.
     let clash = CLASH.get_ptr_mut(0).ok_or(Skip::Unreadable)?;
     // SAFETY: as above; here it is only room for a flow.
@@ -245,38 +229,8 @@ fn write_confirm(pending: &Pending, key: u64, result: Judgement) -> Result<(), S
     record.head.ct_after = result.ct_after;
     record.head.result = result.what;
     record.head.reserved = [0; 7];
-    let udp = SkBuff(pending.skb).udp_packet()?;
-    let captured = excerpt(&udp, record);
-    record.head.packet.captured = captured;
-    record.output(captured)
-}
-
-/// Writes a query that arrives untracked; all else has had its insertion.
-#[inline(always)]
-fn try_receive(ctx: &ProbeContext, hook: Hook) -> Result<(), Skip> {
-    let skb = SkBuff(ctx.arg(0).ok_or(Skip::NotOurs)?);
-    let tracking = skb.tracking().map_err(|_| Skip::NotOurs)?;
-    if tracking.conn() != 0 || tracking.info() != IP_CT_UNTRACKED {
-        return Err(Skip::NotOurs);
-    }
-    let udp = skb.udp_packet().map_err(|_| Skip::NotOurs)?;
-    if !watched(udp.dport) {
-        return Err(Skip::NotOurs);
-    }
-    let (record, clash) = (CONFIRM.get_ptr_mut(0), CLASH.get_ptr_mut(0));
-    let (record, clash) = (record.ok_or(Skip::Unreadable)?, clash.ok_or(Skip::Unreadable)?);
-    // SAFETY: this CPU's own slots, and no other kprobe program runs on this CPU meanwhile.
-    let (record, clash) = unsafe { (&mut *record, &mut *clash) };
-    describe(skb, &udp, skb.netns(), &mut record.head.packet)?;
-    if !packet_wanted(&record.head.packet, &mut clash.winner.original) {
-        return Err(Skip::Unwanted);
-    }
-    record.head.header = header(kind::CONFIRM, hook);
-    record.head.began_ns = record.head.header.time_ns;
-    record.head.ct_after = 0;
-    record.head.result = confirm::UNTRACKED;
-    record.head.reserved = [0; 7];
-    let captured = excerpt(&udp, record);
+    let packet = SkBuff(pending.skb).packet()?;
+    let captured = excerpt(&packet, record);
     record.head.packet.captured = captured;
     record.output(captured)
 }

@@ -14,7 +14,7 @@ use dnstrace_ebpf::{
 
 use super::{
     conntrack::take_table_full,
-    kernel::{SkBuff, Skip, UdpPacket, config},
+    kernel::{IPPROTO_UDP, SkBuff, Skip, TransportPacket, config},
     packet::{describe, excerpt},
     ring::{EXCERPT, Record, count, header},
     target::packet_wanted,
@@ -46,13 +46,16 @@ pub fn kfree_skb(ctx: RawTracePointContext) -> i32 {
     let table_full = take_table_full();
     let skb = SkBuff(ctx.arg(0));
     // What has no readable headers is no DNS packet.
-    let Ok(udp) = skb.udp_packet() else { return 0 };
+    let Ok(packet) = skb.packet() else { return 0 };
+    if !packet.matters() {
+        return 0;
+    }
     let Some(busy) = BUSY.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's own slot; who interrupts puts it back as it was.
     let depth = unsafe { *busy };
     // SAFETY: likewise.
     unsafe { *busy = depth + 1 };
-    let written = write_drop(&ctx, skb, &udp, depth, table_full);
+    let written = write_drop(&ctx, skb, &packet, depth, table_full);
     // SAFETY: likewise.
     unsafe { *busy = depth };
     count(&ctx, Hook::KfreeSkb, written) as i32
@@ -62,7 +65,7 @@ pub fn kfree_skb(ctx: RawTracePointContext) -> i32 {
 fn write_drop(
     ctx: &RawTracePointContext,
     skb: SkBuff,
-    udp: &UdpPacket,
+    packet: &TransportPacket,
     depth: u32,
     table_full: bool,
 ) -> Result<(), Skip> {
@@ -70,12 +73,12 @@ fn write_drop(
     // SAFETY: this CPU's slot of this depth.
     let work = unsafe { &mut *work };
     let head = &mut work.record.head;
-    let arrival = take_arrival(skb);
+    let arrival = if packet.protocol == IPPROTO_UDP { take_arrival(skb) } else { None };
     let netns = match arrival {
         Some(arrival) => arrival.netns,
         None => skb.netns(),
     };
-    describe(skb, udp, netns, &mut head.packet)?;
+    describe(skb, packet, netns, &mut head.packet)?;
     if !packet_wanted(&head.packet, &mut work.scratch) {
         return Err(Skip::Unwanted);
     }
@@ -91,7 +94,7 @@ fn write_drop(
     unsafe {
         bpf_get_stack(ctx.as_ptr(), head.frames.as_mut_ptr().cast(), size_of::<[u64; MAX_FRAMES]>() as u32, 0)
     };
-    let captured = excerpt(udp, &mut work.record);
+    let captured = excerpt(packet, &mut work.record);
     work.record.head.packet.captured = captured;
     work.record.output(captured)
 }

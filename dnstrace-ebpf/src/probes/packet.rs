@@ -3,16 +3,17 @@
 use dnstrace_ebpf::wire::Packet;
 
 use super::{
-    kernel::{Conn, SkBuff, Skip, UdpPacket},
+    kernel::{Conn, SkBuff, Skip, TransportPacket},
     ring::{EXCERPT, Record},
 };
 
 /// Writes headers and connection of the packet in `skb`, seen in `netns`. Payload is [`excerpt`]'s business.
 #[inline(always)]
-pub fn describe(skb: SkBuff, udp: &UdpPacket, netns: u32, to: &mut Packet) -> Result<(), Skip> {
-    udp.flow_to(&mut to.flow)?;
+pub fn describe(skb: SkBuff, packet: &TransportPacket, netns: u32, to: &mut Packet) -> Result<(), Skip> {
+    packet.flow_to(&mut to.flow)?;
     to.netns = netns;
-    to.length = udp.length;
+    to.tcp = packet.tcp;
+    to.length = packet.length;
     to.captured = 0;
     to.ctinfo = 0;
     to.connection.ct = 0;
@@ -28,6 +29,6 @@ pub fn describe(skb: SkBuff, udp: &UdpPacket, netns: u32, to: &mut Packet) -> Re
 
 /// Copies the beginning of the payload. Returns how many bytes: [`Packet::captured`].
 #[inline(always)]
-pub fn excerpt<H>(udp: &UdpPacket, record: &mut Record<H, EXCERPT>) -> u32 {
-    record.copy_payload(udp.payload, udp.linear)
+pub fn excerpt<H>(packet: &TransportPacket, record: &mut Record<H, EXCERPT>) -> u32 {
+    record.copy_payload(packet.payload, packet.linear)
 }

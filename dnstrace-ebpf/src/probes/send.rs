@@ -6,9 +6,8 @@
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
-    macros::{kprobe, kretprobe, map},
+    macros::map,
     maps::{LruHashMap, PerCpuArray},
-    programs::{ProbeContext, RetProbeContext},
 };
 use dnstrace_ebpf::{
     config::Hook,
@@ -16,8 +15,9 @@ use dnstrace_ebpf::{
 };
 
 use super::{
+    entry::{Arguments, Returned, at_entry, at_return},
     kernel::{Message, Skip, Sock, current_to, watched},
-    ring::{Record, WHOLE, count, header},
+    ring::{Record, WHOLE, header},
     target::wanted,
 };
 
@@ -40,35 +40,52 @@ struct Call {
 #[map]
 static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(16_384, 0);
 
-/// One record under construction a CPU. kprobe programs do not interrupt each other on a CPU.
+/// Under construction: one a CPU for each program, see [`slot`].
 #[map]
-static SEND_FAILURE: PerCpuArray<Record<SendFailureEvent, WHOLE>> = PerCpuArray::with_max_entries(1, 0);
+static SEND_FAILURE: PerCpuArray<Record<SendFailureEvent, WHOLE>> = PerCpuArray::with_max_entries(2, 0);
 #[map]
-static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
+static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(2, 0);
 
-/// `int udp_sendmsg(struct sock *sk, struct msghdr *msg, size_t len)`, net/ipv4/udp.c, 5.10 to 7.2.
-#[kprobe]
-pub fn udp_sendmsg(ctx: ProbeContext) -> u32 {
-    count(&ctx, Hook::UdpSendmsg, try_enter(&ctx))
+/// Of the two functions' programs.
+#[inline(always)]
+fn slot(hook: Hook) -> u32 {
+    u32::from(hook as u32 == Hook::Udpv6Sendmsg as u32)
 }
 
-/// Its return: bytes, or a negative errno.
-#[kretprobe]
-pub fn udp_sendmsg_return(ctx: RetProbeContext) -> u32 {
-    count(&ctx, Hook::UdpSendmsg, try_return(&ctx, Hook::UdpSendmsg))
-}
+at_entry!(
+    /// `int udp_sendmsg(struct sock *sk, struct msghdr *msg, size_t len)`, net/ipv4/udp.c, 5.10 to 7.2.
+    udp_sendmsg,
+    udp_sendmsg_fentry,
+    Hook::UdpSendmsg,
+    |ctx| try_enter(ctx, Hook::UdpSendmsg)
+);
 
-/// `int udpv6_sendmsg(struct sock *sk, struct msghdr *msg, size_t len)`, net/ipv6/udp.c, 5.10 to 7.2.
-#[kprobe]
-pub fn udpv6_sendmsg(ctx: ProbeContext) -> u32 {
-    count(&ctx, Hook::Udpv6Sendmsg, try_enter(&ctx))
-}
+at_return!(
+    /// Its return: bytes, or a negative errno.
+    udp_sendmsg_return,
+    udp_sendmsg_fexit,
+    Hook::UdpSendmsg,
+    |ctx| try_return(ctx, Hook::UdpSendmsg)
+);
 
-/// Its return.
-#[kretprobe]
-pub fn udpv6_sendmsg_return(ctx: RetProbeContext) -> u32 {
-    count(&ctx, Hook::Udpv6Sendmsg, try_return(&ctx, Hook::Udpv6Sendmsg))
-}
+at_entry!(
+    /// `int udpv6_sendmsg(struct sock *sk, struct msghdr *msg, size_t len)`, net/ipv6/udp.c, 5.10 to 7.2.
+    udpv6_sendmsg,
+    udpv6_sendmsg_fentry,
+    Hook::Udpv6Sendmsg,
+    |ctx| try_enter(ctx, Hook::Udpv6Sendmsg)
+);
+
+at_return!(
+    /// Its return.
+    udpv6_sendmsg_return,
+    udpv6_sendmsg_fexit,
+    Hook::Udpv6Sendmsg,
+    |ctx| try_return(ctx, Hook::Udpv6Sendmsg)
+);
+
+/// Arguments of both functions.
+const ARGUMENTS: usize = 3;
 
 /// Notes that the current thread's call has built its packet, written as the message of this time.
 #[inline(always)]
@@ -83,10 +100,21 @@ pub fn note_sent(sock: Sock, time_ns: u64) {
     }
 }
 
+/// Where the current thread has the message that it is sending from this socket, and its length; (0, 0) if it is sending
+/// none that is watched.
 #[inline(always)]
-fn try_enter(ctx: &ProbeContext) -> Result<(), Skip> {
-    let sock = Sock(ctx.arg(0).ok_or(Skip::NotOurs)?);
-    let message = Message(ctx.arg(1).ok_or(Skip::NotOurs)?);
+pub fn being_sent(sock: Sock) -> (u64, u64) {
+    // SAFETY: only the thread itself writes its entry.
+    match unsafe { CALLS.get(bpf_get_current_pid_tgid()) } {
+        Some(call) if call.sock == sock.0 => (call.base, call.length),
+        _ => (0, 0),
+    }
+}
+
+#[inline(always)]
+fn try_enter(ctx: &impl Arguments, hook: Hook) -> Result<(), Skip> {
+    let sock = Sock(ctx.argument(0));
+    let message = Message(ctx.argument(1));
     let thread = bpf_get_current_pid_tgid();
     if !watched(sock.local_port()?) && !watched(message.port_to(sock)?) {
         // Left behind by a call whose return was missed: this one's return must not take it for its own.
@@ -96,12 +124,12 @@ fn try_enter(ctx: &ProbeContext) -> Result<(), Skip> {
         }
         return Err(Skip::NotOurs);
     }
-    let call = CALL.get_ptr_mut(0).ok_or(Skip::Unreadable)?;
-    // SAFETY: this CPU's own slot, and no other kprobe program runs on this CPU meanwhile.
+    let call = CALL.get_ptr_mut(slot(hook)).ok_or(Skip::Unreadable)?;
+    // SAFETY: this CPU's slot of this program.
     let call = unsafe { &mut *call };
     sock.flow_to(&mut call.flow)?;
     message.destination_to(&mut call.flow)?;
-    (call.base, call.length) = message.first_piece()?;
+    (call.base, call.length) = message.buffers()?.first()?;
     call.sock = sock.0;
     call.sent_ns = 0;
     // A full LRU map forgets another call: should that one fail, it is not told.
@@ -111,12 +139,11 @@ fn try_enter(ctx: &ProbeContext) -> Result<(), Skip> {
 }
 
 #[inline(always)]
-fn try_return(ctx: &RetProbeContext, hook: Hook) -> Result<(), Skip> {
+fn try_return(ctx: &impl Returned, hook: Hook) -> Result<(), Skip> {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: only the thread itself writes its entry.
     let call = unsafe { CALLS.get(thread) }.ok_or(Skip::NotOurs)?;
-    let returned: u64 = ctx.ret();
-    let returned = returned as i32;
+    let returned = ctx.returned(ARGUMENTS) as i32;
     let written =
         if returned < 0 { write_failure(call, returned.unsigned_abs(), hook) } else { Err(Skip::NotOurs) };
     _ = CALLS.remove(thread);
@@ -125,8 +152,8 @@ fn try_return(ctx: &RetProbeContext, hook: Hook) -> Result<(), Skip> {
 
 #[inline(always)]
 fn write_failure(call: &Call, errno: u32, hook: Hook) -> Result<(), Skip> {
-    let record = SEND_FAILURE.get_ptr_mut(0).ok_or(Skip::Unreadable)?;
-    // SAFETY: this CPU's own slot, and no other kprobe program runs on this CPU meanwhile.
+    let record = SEND_FAILURE.get_ptr_mut(slot(hook)).ok_or(Skip::Unreadable)?;
+    // SAFETY: this CPU's slot of this program.
     let record = unsafe { &mut *record };
     let sock = Sock(call.sock);
     let netns = sock.netns()?;

@@ -9,7 +9,7 @@ use dnstrace_ebpf::{
     wire::{Flow, Packet, Task},
 };
 
-use super::kernel::{Cgroup, Skip, config};
+use super::kernel::{Cgroup, IPPROTO_TCP, Skip, config, encrypted};
 
 /// Ids of the cgroups that are meant, each with all below it.
 #[map]
@@ -67,10 +67,16 @@ fn listed(cgroup: Cgroup) -> Result<bool, Skip> {
 #[map]
 static FLOWS: LruHashMap<Flow, u8> = LruHashMap::with_max_entries(65_536, 0);
 
+/// Whether it can only be told by what is remembered that this is DNS: over TLS or HTTPS.
+#[inline(always)]
+fn is_encrypted(flow: &Flow) -> bool {
+    flow.protocol == IPPROTO_TCP && (encrypted(flow.sport) || encrypted(flow.dport))
+}
+
 /// Remembers that packets of this flow, there and back, are wanted.
 #[inline(always)]
 pub fn remember(flow: &Flow) {
-    if config!(target) != 0 {
+    if config!(target) != 0 || is_encrypted(flow) {
         // An LRU map takes every key, or is out of memory for a moment: then the packet's fate stays untold.
         _ = FLOWS.insert(flow, 1, 0);
     }
@@ -95,7 +101,8 @@ pub fn packet_wanted(packet: &Packet, scratch: &mut Flow) -> bool {
 pub fn flow_wanted(flow: &Flow, netns: u32) -> bool {
     let bits = config!(target);
     // SAFETY: as above.
-    bits == 0 || bits & target::LISTED != 0 && unsafe { TARGET_NETNS.get(netns) }.is_some() || known(flow)
+    let meant = || bits == 0 || bits & target::LISTED != 0 && unsafe { TARGET_NETNS.get(netns) }.is_some();
+    known(flow) || !is_encrypted(flow) && meant()
 }
 
 #[inline(always)]
@@ -113,4 +120,16 @@ pub fn reverse_to(flow: &Flow, to: &mut Flow) {
     to.dport = flow.sport;
     to.protocol = flow.protocol;
     to.reserved = [0; 3];
+}
+
+/// Well-known resolvers that speak DNS over HTTPS: their addresses, IPv4 as v4-mapped. Empty unless asked for.
+#[map]
+static DOH_RESOLVERS: HashMap<[u8; 16], u8> = HashMap::with_max_entries(1024, 0);
+
+/// Whether a connection to this port of this address is DNS over TLS, or over HTTPS as far as one can tell.
+#[inline(always)]
+pub fn is_encrypted_dns(port: u16, address: &[u8; 16]) -> bool {
+    let [tls, https] = config!(encrypted_ports);
+    // SAFETY: the value is a marker that nobody writes after insertion.
+    port == tls && tls != 0 || port == https && https != 0 && unsafe { DOH_RESOLVERS.get(address) }.is_some()
 }

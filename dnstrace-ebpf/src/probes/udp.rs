@@ -6,9 +6,8 @@
 
 use aya_ebpf::{
     helpers::bpf_ktime_get_ns,
-    macros::{kprobe, map},
+    macros::map,
     maps::{LruHashMap, PerCpuArray},
-    programs::ProbeContext,
 };
 use dnstrace_ebpf::{
     config::Hook,
@@ -16,16 +15,18 @@ use dnstrace_ebpf::{
 };
 
 use super::{
-    kernel::{IPPROTO_UDP, SkBuff, Skip, Sock, current_to, flow_to, watched},
-    ring::{Record, WHOLE, count, header},
-    send::note_sent,
+    entry::{Arguments, at_entry},
+    kernel::{IPPROTO_UDP, Message, SkBuff, Skip, Sock, current_to, flow_to, watched},
+    receive::{begin, under_way},
+    ring::{Record, WHOLE, header},
+    send::{being_sent, note_sent},
     target::{remember, wanted},
     totals::total,
 };
 
-/// One record under construction a CPU. kprobe programs do not interrupt each other on a CPU.
+/// Records under construction: one a CPU for each program, [`Hook::IpSendSkb`] to [`Hook::SkbConsumeUdp`].
 #[map]
-static MESSAGE: PerCpuArray<Record<MessageEvent, WHOLE>> = PerCpuArray::with_max_entries(1, 0);
+static MESSAGE: PerCpuArray<Record<MessageEvent, WHOLE>> = PerCpuArray::with_max_entries(3, 0);
 
 /// When and where a packet was put into a socket's buffer.
 #[repr(C)]
@@ -43,35 +44,72 @@ pub struct Arrival {
 #[map]
 static ARRIVALS: LruHashMap<u64, Arrival> = LruHashMap::with_max_entries(65_536, 0);
 
-/// `int ip_send_skb(struct net *net, struct sk_buff *skb)`, net/ipv4/ip_output.c, 5.10 to 7.2.
-#[kprobe]
-pub fn ip_send_skb(ctx: ProbeContext) -> u32 {
-    count(&ctx, Hook::IpSendSkb, try_send(ctx.arg(1), Hook::IpSendSkb))
-}
+at_entry!(
+    /// `int ip_send_skb(struct net *net, struct sk_buff *skb)`, net/ipv4/ip_output.c, 5.10 to 7.2.
+    ip_send_skb,
+    ip_send_skb_fentry,
+    Hook::IpSendSkb,
+    |ctx| try_send(SkBuff(ctx.argument(1)), Hook::IpSendSkb)
+);
 
-/// `int ip6_send_skb(struct sk_buff *skb)`, net/ipv6/ip6_output.c, 5.10 to 7.2.
-#[kprobe]
-pub fn ip6_send_skb(ctx: ProbeContext) -> u32 {
-    count(&ctx, Hook::Ip6SendSkb, try_send(ctx.arg(0), Hook::Ip6SendSkb))
-}
+at_entry!(
+    /// `int ip6_send_skb(struct sk_buff *skb)`, net/ipv6/ip6_output.c, 5.10 to 7.2.
+    ip6_send_skb,
+    ip6_send_skb_fentry,
+    Hook::Ip6SendSkb,
+    |ctx| try_send(SkBuff(ctx.argument(0)), Hook::Ip6SendSkb)
+);
 
-/// `void skb_consume_udp(struct sock *sk, struct sk_buff *skb, int len)`, net/ipv4/udp.c, 5.10 to 7.2.
-#[kprobe]
-pub fn skb_consume_udp(ctx: ProbeContext) -> u32 {
-    count(&ctx, Hook::SkbConsumeUdp, try_consume(&ctx))
-}
+at_entry!(
+    /// `void skb_consume_udp(struct sock *sk, struct sk_buff *skb, int len)`, net/ipv4/udp.c, 5.10 to 7.2.
+    skb_consume_udp,
+    skb_consume_udp_fentry,
+    Hook::SkbConsumeUdp,
+    |ctx| try_consume(ctx)
+);
 
-/// `int __udp_enqueue_schedule_skb(struct sock *sk, struct sk_buff *skb)`, net/ipv4/udp.c, 5.10 to 7.2: IPv6 as well.
-/// It may still refuse the packet, which is then dropped at once.
-#[kprobe]
-pub fn udp_enqueue(ctx: ProbeContext) -> u32 {
-    count(&ctx, Hook::UdpEnqueue, try_enqueue(&ctx))
+at_entry!(
+    /// `int __udp_enqueue_schedule_skb(struct sock *sk, struct sk_buff *skb)`, net/ipv4/udp.c, 5.10 to 7.2: IPv6 as well.
+    /// It may still refuse the packet, which is then dropped at once.
+    udp_enqueue,
+    udp_enqueue_fentry,
+    Hook::UdpEnqueue,
+    |ctx| try_enqueue(ctx)
+);
+
+at_entry!(
+    /// `int udp_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, ...)`, net/ipv4/udp.c, 5.10 to 7.2.
+    udp_recvmsg,
+    udp_recvmsg_fentry,
+    Hook::UdpRecvmsg,
+    |ctx| try_begin(ctx)
+);
+
+at_entry!(
+    /// `int udpv6_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, ...)`, net/ipv6/udp.c, 5.10 to 7.2.
+    udpv6_recvmsg,
+    udpv6_recvmsg_fentry,
+    Hook::Udpv6Recvmsg,
+    |ctx| try_begin(ctx)
+);
+
+/// Notes where a datagram will be put, should it be DNS: what came in several pieces of memory is whole only there.
+#[inline(always)]
+fn try_begin(ctx: &impl Arguments) -> Result<(), Skip> {
+    let sock = Sock(ctx.argument(0));
+    let remote = sock.remote_port()?;
+    // Who is not connected may receive from anybody.
+    if remote != 0 && !watched(remote) && !watched(sock.local_port()?) {
+        return Err(Skip::NotOurs);
+    }
+    begin(sock, Message(ctx.argument(1)).buffers()?);
+    Err(Skip::NotOurs)
 }
 
 #[inline(always)]
-fn try_enqueue(ctx: &ProbeContext) -> Result<(), Skip> {
-    let sock = Sock(ctx.arg(0).ok_or(Skip::NotOurs)?);
-    let skb = SkBuff(ctx.arg(1).ok_or(Skip::NotOurs)?);
+fn try_enqueue(ctx: &impl Arguments) -> Result<(), Skip> {
+    let sock = Sock(ctx.argument(0));
+    let skb = SkBuff(ctx.argument(1));
     let (sport, dport) = skb.udp_ports()?;
     if !watched(sport) && !watched(dport) {
         return Err(Skip::NotOurs);
@@ -94,8 +132,7 @@ pub fn take_arrival(skb: SkBuff) -> Option<Arrival> {
 }
 
 #[inline(always)]
-fn try_send(skb: Option<u64>, hook: Hook) -> Result<(), Skip> {
-    let skb = SkBuff(skb.ok_or(Skip::NotOurs)?);
+fn try_send(skb: SkBuff, hook: Hook) -> Result<(), Skip> {
     let sock = skb.sock()?;
     if sock.protocol()? != u16::from(IPPROTO_UDP) {
         return Err(Skip::NotOurs);
@@ -109,10 +146,10 @@ fn try_send(skb: Option<u64>, hook: Hook) -> Result<(), Skip> {
 }
 
 #[inline(always)]
-fn try_consume(ctx: &ProbeContext) -> Result<(), Skip> {
-    let sock = Sock(ctx.arg(0).ok_or(Skip::NotOurs)?);
-    let skb = SkBuff(ctx.arg(1).ok_or(Skip::NotOurs)?);
-    let length: i32 = ctx.arg(2).ok_or(Skip::NotOurs)?;
+fn try_consume(ctx: &impl Arguments) -> Result<(), Skip> {
+    let sock = Sock(ctx.argument(0));
+    let skb = SkBuff(ctx.argument(1));
+    let length = ctx.argument(2) as i32;
     // A look without taking (MSG_PEEK) comes with a negative length; the packet will come by again.
     if length < 0 {
         return Err(Skip::NotOurs);
@@ -127,14 +164,15 @@ fn try_consume(ctx: &ProbeContext) -> Result<(), Skip> {
 fn write_message(skb: SkBuff, sock: Sock, netns: u32, direction: u8, hook: Hook) -> Result<(), Skip> {
     let datagram = skb.datagram()?;
     let arrival = if direction == RECEIVED { take_arrival(skb) } else { None };
-    let record = MESSAGE.get_ptr_mut(0).ok_or(Skip::Unreadable)?;
-    // SAFETY: this CPU's own slot, and no other kprobe program runs on this CPU meanwhile.
+    let record = MESSAGE.get_ptr_mut(hook as u32).ok_or(Skip::Unreadable)?;
+    // SAFETY: this CPU's slot of this program.
     let record = unsafe { &mut *record };
     let cgroup = current_to(&mut record.head.task)?;
     if !wanted(&record.head.task, cgroup, netns)? {
         return Err(Skip::Unwanted);
     }
-    flow_to(datagram.ip_header(), datagram.sport, datagram.dport, &mut record.head.flow)?;
+    let flow = &mut record.head.flow;
+    flow_to(datagram.ip_header(), IPPROTO_UDP, datagram.sport, datagram.dport, flow)?;
     remember(&record.head.flow);
     record.head.header = header(kind::MESSAGE, hook);
     if direction == SENT {
@@ -146,10 +184,37 @@ fn write_message(skb: SkBuff, sock: Sock, netns: u32, direction: u8, hook: Hook)
     record.head.direction = direction;
     record.head.segment = datagram.segment;
     record.head.length = datagram.length;
-    let captured = record.copy_payload(datagram.payload, datagram.linear);
-    record.head.flags = flags(captured, datagram.linear, datagram.length, datagram.segment);
+    let mut captured = record.copy_payload(datagram.payload, datagram.linear);
+    let mut readable = datagram.linear;
+    if readable < datagram.length && readable < MAX_PAYLOAD as u32 {
+        let (base, length) = memory_of_program(sock, direction, datagram.length);
+        let whole = record.copy_user_payload(base, length);
+        if whole > captured {
+            captured = whole;
+            readable = whole;
+        } else {
+            captured = record.copy_payload(datagram.payload, datagram.linear);
+        }
+    }
+    record.head.flags = flags(captured, readable, datagram.length, datagram.segment);
     record.head.captured = captured;
     record.output(captured)
+}
+
+/// Where the current program has a datagram of this length that it has just sent or received, and how much of it lies
+/// there in one piece; (0, 0) if that is not known.
+#[inline(always)]
+fn memory_of_program(sock: Sock, direction: u8, length: u32) -> (u64, u32) {
+    let (base, room) = if direction == SENT {
+        being_sent(sock)
+    } else {
+        under_way(sock).and_then(|receiving| receiving.buffers.first()).unwrap_or((0, 0))
+    };
+    // What is sent in several calls (MSG_MORE) is not all there.
+    if direction == SENT && room != u64::from(length) {
+        return (0, 0);
+    }
+    (base, if room < u64::from(length) { room as u32 } else { length })
 }
 
 /// See [`message_flag`].

@@ -5,10 +5,11 @@ use dnstrace_ebpf::config::{HOOKS, Hook};
 /// How a program attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Entry of a kernel function.
-    Kprobe,
-    /// Entry and return of a kernel function: a second program, whose name ends in `_return`.
-    KprobePair,
+    /// Entry of a kernel function. The program is a kprobe; another, whose name ends in `_fentry`, does the same.
+    Entry,
+    /// Entry and return of a kernel function: two further programs, whose names end in `_return` (a kretprobe) and
+    /// `_fexit`.
+    Call,
     /// A raw tracepoint.
     RawTracepoint,
 }
@@ -16,7 +17,7 @@ pub enum Kind {
 impl Kind {
     /// Whether it is attached to a function by its name.
     pub fn is_function(self) -> bool {
-        matches!(self, Self::Kprobe | Self::KprobePair)
+        matches!(self, Self::Entry | Self::Call)
     }
 }
 
@@ -56,7 +57,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::IpSendSkb,
         program: "ip_send_skb",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["ip_send_skb"],
         needs: Needs::Nothing,
         mandatory: true,
@@ -65,7 +66,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::Ip6SendSkb,
         program: "ip6_send_skb",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["ip6_send_skb"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -74,7 +75,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::SkbConsumeUdp,
         program: "skb_consume_udp",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["skb_consume_udp"],
         needs: Needs::Nothing,
         mandatory: true,
@@ -92,7 +93,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::UdpEnqueue,
         program: "udp_enqueue",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["__udp_enqueue_schedule_skb"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -101,7 +102,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::UdpSendmsg,
         program: "udp_sendmsg",
-        kind: Kind::KprobePair,
+        kind: Kind::Call,
         targets: &["udp_sendmsg"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -110,7 +111,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::Udpv6Sendmsg,
         program: "udpv6_sendmsg",
-        kind: Kind::KprobePair,
+        kind: Kind::Call,
         targets: &["udpv6_sendmsg"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -128,7 +129,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::Confirm,
         program: "nf_conntrack_confirm",
-        kind: Kind::KprobePair,
+        kind: Kind::Call,
         targets: &["__nf_conntrack_confirm"],
         needs: Needs::Conntrack,
         mandatory: false,
@@ -137,7 +138,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::ResolveClash,
         program: "nf_ct_resolve_clash",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["nf_ct_resolve_clash"],
         needs: Needs::Conntrack,
         mandatory: false,
@@ -146,7 +147,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::EarlyDrop,
         program: "early_drop",
-        kind: Kind::KprobePair,
+        kind: Kind::Call,
         targets: &["early_drop"],
         needs: Needs::Conntrack,
         mandatory: false,
@@ -155,7 +156,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::CtDelete,
         program: "nf_ct_delete",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["nf_ct_delete"],
         needs: Needs::Conntrack,
         mandatory: false,
@@ -164,7 +165,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::IcmpSend,
         program: "icmp_send",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["__icmp_send"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -173,7 +174,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::Icmp6Send,
         program: "icmp6_send",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["icmp6_send"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -182,7 +183,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::Udp4Err,
         program: "udp4_lib_err",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["__udp4_lib_err", "udp_err"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -191,7 +192,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::Udp6Err,
         program: "udp6_lib_err",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["__udp6_lib_err", "udpv6_err"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -200,7 +201,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::Udp4Receive,
         program: "udp4_receive",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["__udp4_lib_rcv", "udp_rcv"],
         needs: Needs::Conntrack,
         mandatory: false,
@@ -209,7 +210,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::Udp6Receive,
         program: "udp6_receive",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["__udp6_lib_rcv", "udpv6_rcv"],
         needs: Needs::Conntrack,
         mandatory: false,
@@ -218,7 +219,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::UdpRecvmsg,
         program: "udp_recvmsg",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["udp_recvmsg"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -227,7 +228,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::Udpv6Recvmsg,
         program: "udpv6_recvmsg",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["udpv6_recvmsg"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -236,7 +237,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::TcpSendmsg,
         program: "tcp_sendmsg",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["tcp_sendmsg_locked"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -245,7 +246,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::TcpRecvmsg,
         program: "tcp_recvmsg",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["tcp_recvmsg"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -254,7 +255,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::TcpCleanupRbuf,
         program: "tcp_cleanup_rbuf",
-        kind: Kind::Kprobe,
+        kind: Kind::Entry,
         targets: &["tcp_cleanup_rbuf"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -281,7 +282,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::TcpV4Connect,
         program: "tcp_v4_connect",
-        kind: Kind::KprobePair,
+        kind: Kind::Call,
         targets: &["tcp_v4_connect"],
         needs: Needs::Nothing,
         mandatory: false,
@@ -290,11 +291,20 @@ pub const TABLE: [Row; HOOKS as usize] = [
     Row {
         hook: Hook::TcpV6Connect,
         program: "tcp_v6_connect",
-        kind: Kind::KprobePair,
+        kind: Kind::Call,
         targets: &["tcp_v6_connect"],
         needs: Needs::Nothing,
         mandatory: false,
         lost_without: "TCP connections that the kernel refused to open, over IPv6",
+    },
+    Row {
+        hook: Hook::TcpConnect,
+        program: "tcp_connect",
+        kind: Kind::Entry,
+        targets: &["tcp_connect"],
+        needs: Needs::Nothing,
+        mandatory: false,
+        lost_without: "who opens TCP connections",
     },
     Row {
         hook: Hook::ModuleLoad,

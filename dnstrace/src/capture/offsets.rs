@@ -34,6 +34,13 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
         sk_v6_rcv_saddr: optional("sock.__sk_common.skc_v6_rcv_saddr"),
         sk_dport: at("sock.__sk_common.skc_dport")?,
         sk_num: at("sock.__sk_common.skc_num")?,
+        sk_state: at("sock.__sk_common.skc_state")?,
+        sk_err: at("sock.sk_err")?,
+        tcp_write_seq: at("tcp_sock.write_seq")?,
+        tcp_copied_seq: at("tcp_sock.copied_seq")?,
+        tcp_bytes_acked: at("tcp_sock.bytes_acked")?,
+        tcp_bytes_received: at("tcp_sock.bytes_received")?,
+        tcp_srtt_us: at("tcp_sock.srtt_us")?,
         net_inum: at("net.ns.inum")?,
         ct_tuplehash: optional("nf_conn.tuplehash"),
         tuplehash_size: btf.size_of("nf_conntrack_tuple_hash").unwrap_or(ABSENT),
@@ -50,10 +57,12 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
         tuple_dir: optional("nf_conntrack_tuple.dst.dir"),
         msg_name: at("msghdr.msg_name")?,
         msg_iter: at("msghdr.msg_iter")?,
+        msg_flags: at("msghdr.msg_flags")?,
         iter_type: btf.first_offset(&["iov_iter.iter_type", "iov_iter.type"])?,
         iter_iov_offset: at("iov_iter.iov_offset")?,
         iter_count: at("iov_iter.count")?,
         iter_iov: btf.first_offset(&["iov_iter.__iov", "iov_iter.iov"])?,
+        iter_nr_segs: at("iov_iter.nr_segs")?,
         iter_ubuf: optional("iov_iter.ubuf"),
         iovec_base: at("iovec.iov_base")?,
         iovec_len: at("iovec.iov_len")?,
@@ -68,6 +77,7 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
         cgroup_kn: at("cgroup.kn")?,
         cgroup_root: at("cgroup.root")?,
         cgroup_root_hierarchy_id: at("cgroup_root.hierarchy_id")?,
+        module_name: optional("module.name"),
         kernfs_node_id: at("kernfs_node.id")?,
     };
     if !knows_conntrack(&offsets) {
@@ -114,7 +124,16 @@ pub fn configure(btf: &Btf, config: &mut Config) {
     // `iov_iter.type` held the direction in its lowest bit, until `iter_type` took its place (5.14).
     config.iter_mask = if btf.offset("iov_iter.iter_type").is_ok() { 0xff } else { 0xfe };
     let arguments = btf.tracepoint_params("kfree_skb").unwrap_or_default();
+    // An `int nonblock` stood before the flags up to 5.18.
+    let arguments_of_tcp_recvmsg = btf.func_params("tcp_recvmsg").map_or(0, |arguments| arguments.len());
+    config.tcp_recv_flags = if arguments_of_tcp_recvmsg == 6 { 4 } else { 3 };
     config.drop_reasons = u32::from(arguments.iter().any(|argument| argument == "enum skb_drop_reason"));
+}
+
+/// Whether the kernel keeps an fentry program from running twice at a time on one CPU: since 5.12, by the counter
+/// `active` of each program. Ours rely on it.
+pub fn guards_fentry(btf: &Btf) -> bool {
+    btf.offset("bpf_prog.active").is_ok()
 }
 
 /// Index of the memory controller in `css_set.subsys` ([`ABSENT`] if the kernel has none).

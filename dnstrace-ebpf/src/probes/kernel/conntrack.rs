@@ -3,7 +3,10 @@
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use dnstrace_ebpf::wire::{Connection, Flow};
 
-use super::{IPPROTO_UDP, Skip, netns_inum, offset, read, read_to, sock::AF_INET, v4_mapped, watched};
+use super::{
+    IPPROTO_TCP, IPPROTO_UDP, Skip, encrypted, netns_inum, offset, read, read_to, sock::AF_INET, v4_mapped,
+    watched,
+};
 
 /// `IPS_CONFIRMED`
 pub const CONFIRMED: u32 = 1 << 3;
@@ -60,18 +63,22 @@ impl Conn {
         TupleHash(self.0 + offset!(ct_tuplehash) as u64 + direction * offset!(tuplehash_size) as u64)
     }
 
-    /// Whether its original direction is UDP with a watched port at either end, whatever the packets' ports are after
+    /// Whether its original direction has a watched port at either end, whatever the packets' ports are after
     /// translation.
     #[inline(always)]
     pub fn is_dns(self) -> Result<bool, Skip> {
         let tuple = self.direction(0).tuple();
         let protocol: u8 = read(tuple, offset!(tuple_protonum))?;
-        if protocol != IPPROTO_UDP {
+        if protocol != IPPROTO_UDP && protocol != IPPROTO_TCP {
             return Ok(false);
         }
         let sport: u16 = read(tuple, offset!(tuple_sport))?;
         let dport: u16 = read(tuple, offset!(tuple_dport))?;
-        Ok(watched(u16::from_be(sport)) || watched(u16::from_be(dport)))
+        let (sport, dport) = (u16::from_be(sport), u16::from_be(dport));
+        if watched(sport) || watched(dport) {
+            return Ok(true);
+        }
+        Ok(protocol == IPPROTO_TCP && (encrypted(sport) || encrypted(dport)))
     }
 
     /// Writes address and both tuples.

@@ -2,6 +2,7 @@
 //! BTF, as read-only globals.
 
 mod conntrack;
+mod module;
 mod packet;
 mod registers;
 mod skb;
@@ -17,12 +18,13 @@ use aya_ebpf::helpers::{
 use dnstrace_ebpf::config::{Config, MAX_PORTS, Offsets};
 
 pub use conntrack::{CONFIRMED, Conn, NAT_CLASH, TupleHash};
-pub use packet::{UdpPacket, flow_to};
+pub use module::Module;
+pub use packet::{TransportPacket, flow_to};
 pub use registers::{call_at_entry, call_at_return};
 pub use skb::SkBuff;
 pub use sock::Sock;
 pub use task::{Cgroup, current_to};
-pub use user::Message;
+pub use user::{Buffers, Message, SocketAddress};
 
 /// Overwritten by the loader before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -94,7 +96,8 @@ pub fn read_to<T>(to: &mut T, base: u64, offset: usize) -> Result<(), Skip> {
     }
 }
 
-/// IP protocol number of UDP.
+/// IP protocol numbers.
+pub const IPPROTO_TCP: u8 = 6;
 pub const IPPROTO_UDP: u8 = 17;
 
 /// Whether the user asked for this port.
@@ -109,6 +112,13 @@ pub fn watched(port: u16) -> bool {
         index += 1;
     }
     false
+}
+
+/// Whether this is a port of DNS over TLS or HTTPS.
+#[inline(always)]
+pub fn encrypted(port: u16) -> bool {
+    let [tls, https] = config!(encrypted_ports);
+    port != 0 && (port == tls || port == https)
 }
 
 /// `net->ns.inum`

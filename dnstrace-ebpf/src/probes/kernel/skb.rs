@@ -2,7 +2,7 @@
 
 use dnstrace_ebpf::config::ABSENT;
 
-use super::{Conn, Skip, Sock, UdpPacket, netns_inum, offset, packet::UDP_HEADER, read, watched};
+use super::{Conn, Skip, Sock, TransportPacket, netns_inum, offset, packet::UDP_HEADER, read, watched};
 
 /// `struct sk_buff *`
 #[derive(Clone, Copy)]
@@ -134,11 +134,11 @@ impl SkBuff {
         Ok(data + u64::from(total.saturating_sub(nonlinear)))
     }
 
-    /// The UDP packet whose IP header `network_header` points to, wherever in the stack, if one of its ports is
-    /// watched, now or before translation. The transport header is found through the IP header: on the way in and through, nobody may have set
-    /// `transport_header` yet.
+    /// The packet whose IP header `network_header` points to, wherever in the stack, if one of its ports is watched, now
+    /// or before translation. The transport header is found through the IP header: on the way in and through, nobody
+    /// may have set `transport_header` yet.
     #[inline(always)]
-    pub fn udp_packet(self) -> Result<UdpPacket, Skip> {
+    pub fn packet(self) -> Result<TransportPacket, Skip> {
         let protocol: u16 = read(self.0, offset!(skb_protocol))?;
         let protocol = u16::from_be(protocol);
         if protocol != ETH_P_IP && protocol != ETH_P_IPV6 {
@@ -146,11 +146,11 @@ impl SkBuff {
         }
         let head = self.head()?;
         let network: u16 = read(self.0, offset!(skb_network_header))?;
-        let udp = UdpPacket::at(head + u64::from(network))?;
-        if !udp.is_dns() && !self.is_of_dns_entry() {
+        let packet = TransportPacket::at(head + u64::from(network))?;
+        if !packet.is_dns() && !self.is_of_dns_entry() {
             return Err(Skip::NotOurs);
         }
-        Ok(udp.ends_at(self.linear_end()?))
+        Ok(packet.ends_at(self.linear_end()?))
     }
 
     /// Whether the packet belongs to an entry of connection tracking that is DNS: behind a Service its ports may be
@@ -163,15 +163,15 @@ impl SkBuff {
         }
     }
 
-    /// The UDP packet whose IP header `skb->data` points to: one inside an ICMP error. Likewise.
+    /// The packet whose IP header `skb->data` points to: one inside an ICMP error. Likewise.
     #[inline(always)]
-    pub fn inner_udp_packet(self) -> Result<UdpPacket, Skip> {
+    pub fn inner_packet(self) -> Result<TransportPacket, Skip> {
         let data: u64 = read(self.0, offset!(skb_data))?;
-        let udp = UdpPacket::at(data)?;
-        if !udp.is_dns() {
+        let packet = TransportPacket::at(data)?;
+        if !packet.is_dns() {
             return Err(Skip::NotOurs);
         }
-        Ok(udp.ends_at(self.linear_end()?))
+        Ok(packet.ends_at(self.linear_end()?))
     }
 
     /// Type and code of the ICMP header that `transport_header` points to.
@@ -185,7 +185,7 @@ impl SkBuff {
 }
 
 impl Datagram {
-    /// The IP header's address, for [`UdpPacket::flow_to`].
+    /// The IP header's address, for [`super::flow_to`].
     #[inline(always)]
     pub fn ip_header(&self) -> u64 {
         self.head + u64::from(self.network)

@@ -2,7 +2,7 @@
 
 use dnstrace_ebpf::wire::Flow;
 
-use super::{IPPROTO_UDP, Skip, netns_inum, offset, read, read_to, v4_mapped};
+use super::{IPPROTO_TCP, IPPROTO_UDP, Skip, netns_inum, offset, read, read_to, v4_mapped};
 
 /// `AF_INET`
 pub const AF_INET: u16 = 2;
@@ -39,7 +39,52 @@ impl Sock {
         Ok(u16::from_be(port))
     }
 
-    /// Writes both ends as the socket knows them: what it is bound and connected to, zero where it is not.
+    /// `sk->sk_state`: `TCP_ESTABLISHED` (1) and so on.
+    #[inline(always)]
+    pub fn state(self) -> Result<u8, Skip> {
+        read(self.0, offset!(sk_state))
+    }
+
+    /// `sk->sk_err`: positive errno, 0 for none.
+    #[inline(always)]
+    pub fn error(self) -> Result<u32, Skip> {
+        read(self.0, offset!(sk_err))
+    }
+
+    /// `tcp_sk(sk)->write_seq`
+    #[inline(always)]
+    pub fn write_seq(self) -> Result<u32, Skip> {
+        read(self.0, offset!(tcp_write_seq))
+    }
+
+    /// `tcp_sk(sk)->copied_seq`
+    #[inline(always)]
+    pub fn copied_seq(self) -> Result<u32, Skip> {
+        read(self.0, offset!(tcp_copied_seq))
+    }
+
+    /// `tcp_sk(sk)->bytes_acked` and `bytes_received`
+    #[inline(always)]
+    pub fn bytes(self) -> Result<(u64, u64), Skip> {
+        Ok((read(self.0, offset!(tcp_bytes_acked))?, read(self.0, offset!(tcp_bytes_received))?))
+    }
+
+    /// `tcp_sk(sk)->srtt_us >> 3`: microseconds.
+    #[inline(always)]
+    pub fn rtt_us(self) -> Result<u32, Skip> {
+        let eightfold: u32 = read(self.0, offset!(tcp_srtt_us))?;
+        Ok(eightfold >> 3)
+    }
+
+    /// Writes both ends of a TCP socket.
+    #[inline(always)]
+    pub fn tcp_flow_to(self, flow: &mut Flow) -> Result<(), Skip> {
+        self.flow_to(flow)?;
+        flow.protocol = IPPROTO_TCP;
+        Ok(())
+    }
+
+    /// Writes both ends as the UDP socket knows them: what it is bound and connected to, zero where it is not.
     #[inline(always)]
     pub fn flow_to(self, flow: &mut Flow) -> Result<(), Skip> {
         flow.sport = self.local_port()?;

@@ -55,6 +55,7 @@ pub const MEMBERS: &[&[&str]] = &[
     &["msghdr.msg_name"],
     &["msghdr.msg_namelen"],
     &["msghdr.msg_iter"],
+    &["msghdr.msg_flags"],
     &["iov_iter.iter_type", "iov_iter.type"],
     &["iov_iter.iov_offset"],
     &["iov_iter.count"],

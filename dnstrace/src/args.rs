@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::capture::AttachMode;
 
 /// Every DNS lookup of a pod, and what became of each packet.
 ///
 /// Run it as root on the Kubernetes node where the pod runs. Without a target it traces every pod and every
 /// host service of the node. Data goes to stdout, everything else to stderr.
 #[derive(Clone, Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(version, max_term_width = 100, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Pod to trace: its name, the unambiguous beginning of it, or NAMESPACE/NAME.
     #[arg(value_name = "POD", conflicts_with_all = ["all_namespaces", "host"])]
     pub target: Vec<String>,
@@ -43,9 +48,14 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub comm: Option<String>,
 
-    /// Port that speaks DNS; may be repeated, up to 8.
+    /// Port that speaks DNS over UDP and TCP; may be repeated, up to 8. 5353 is multicast DNS, 5355 LLMNR.
     #[arg(long = "port", value_name = "PORT", default_values_t = [53])]
     pub ports: Vec<u16>,
+
+    /// Show connections to port 443 of well-known public resolvers, too: DNS over HTTPS. (DNS over TLS, on port 853, is
+    /// always shown; what encrypted connections carry is never.)
+    #[arg(long)]
+    pub doh: bool,
 
     /// End after this time: 30s, 5m.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -67,9 +77,27 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = ring_size)]
     pub ring: u32,
 
+    /// How to attach to kernel functions.
+    #[arg(long, value_enum, default_value_t = AttachMode::Auto, value_name = "WAY")]
+    pub attach: AttachMode,
+
     /// Show the eBPF programs' own messages on stderr.
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// What else dnstrace does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// What this kernel lets dnstrace see: attaches every hook, lists them, and ends
+    Hooks {
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        output: Format,
+        /// How to attach to kernel functions
+        #[arg(long, value_enum, default_value_t = AttachMode::Auto, value_name = "WAY")]
+        attach: AttachMode,
+    },
 }
 
 const AFTER_HELP: &str = "\

@@ -15,8 +15,10 @@
 pub mod args;
 pub mod capture;
 pub mod dns;
+pub mod doh;
 pub mod event;
 pub mod exit;
+pub mod hooks;
 pub mod identify;
 pub mod kernel_counters;
 pub mod lookup;

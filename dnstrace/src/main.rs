@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use dnstrace::{args::Args, exit::Exit, trace};
+use dnstrace::{
+    args::{Args, Command},
+    exit::Exit,
+    hooks, trace,
+};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -19,5 +23,11 @@ fn main() -> ExitCode {
 
 /// One thread does it all: what it waits for are the ring, signals and the clock.
 fn run(args: &Args) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(trace::run(args))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match args.command {
+            Some(Command::Hooks { output, attach }) => hooks::list(output, attach),
+            None => trace::run(args).await,
+        }
+    })
 }

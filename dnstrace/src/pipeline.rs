@@ -38,6 +38,11 @@ impl Pipeline {
         }
     }
 
+    /// What the trace can see has changed.
+    pub fn see(&mut self, sight: Sight) {
+        self.tracker.see(sight);
+    }
+
     /// Takes in an event. Returns what it brought to an end.
     pub fn event(&mut self, event: Event) -> Vec<Output> {
         let mut out = Vec::new();

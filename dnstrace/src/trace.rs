@@ -13,8 +13,9 @@ use tokio::{
 
 use crate::{
     args::Args,
-    capture::{Capture, Request, preflight::Facts},
-    event::KernelTime,
+    capture::{Capture, Missing, Request, hooks::Needs, preflight::Facts},
+    doh,
+    event::{Event, KernelTime},
     identify::{Identifier, Listing, Roots, Selection, Target, Version},
     kernel_counters::Baseline,
     lookup::{Limits, Sight},
@@ -24,6 +25,12 @@ use crate::{
     printer::Printer,
     source::{Batch, Live, live},
 };
+
+/// The module of connection tracking.
+const CONNTRACK: &str = "nf_conntrack";
+/// Ports of DNS over TLS (RFC 7858) and over HTTPS.
+const TLS: u16 = 853;
+const HTTPS: u16 = 443;
 
 /// A command line that parses and still makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +59,8 @@ pub async fn run(args: &Args) -> Result<()> {
         netns: target.netns.iter().copied().collect(),
         ring_bytes: args.ring,
         verbose: args.verbose,
+        attach: args.attach,
+        doh_resolvers: if args.doh { doh::RESOLVERS.to_vec() } else { Vec::new() },
     };
     let mut ends = Ends::new(args)?;
     let (capture, ring) = Capture::start(&request)?;
@@ -63,8 +72,7 @@ pub async fn run(args: &Args) -> Result<()> {
         Limits { timeout: u64::try_from(args.timeout.as_nanos()).unwrap_or(u64::MAX), ..Limits::default() };
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
     let printer = Printer::new(args.output, clock, args.count).on_node(host);
-    let sees = |hook| capture.missing().iter().all(|missing| missing.row.hook != hook);
-    let sight = Sight { clashes: sees(Hook::Confirm) && sees(Hook::ResolveClash) };
+    let sight = sight(&capture);
     let mut trace = Trace {
         baseline: Baseline::read(&proc, &capture.totals()?, host),
         live: Live::new(capture, ring),
@@ -105,6 +113,9 @@ impl Trace {
 
     fn take(&mut self, batch: Batch) -> Result<()> {
         for event in batch.events {
+            if matches!(&event, Event::Module { name, .. } if name == CONNTRACK) {
+                self.attach_conntrack();
+            }
             self.printer.print(self.pipeline.event(event))?;
         }
         for cgroup in self.pipeline.started(batch.until) {
@@ -113,6 +124,18 @@ impl Trace {
         self.printer.print(self.pipeline.advance(batch.until))?;
         self.printer.flush()?;
         Ok(())
+    }
+
+    /// Connection tracking has been loaded: sees it from now on.
+    fn attach_conntrack(&mut self) {
+        let attached = self.live.capture.attach_conntrack();
+        self.pipeline.see(sight(&self.live.capture));
+        eprintln!("dnstrace: {CONNTRACK} was loaded: {attached} more hooks attached");
+        for missing in
+            self.live.capture.missing().iter().filter(|missing| missing.row.needs == Needs::Conntrack)
+        {
+            say_missing(missing);
+        }
     }
 
     fn summarize(&mut self, begin: KernelTime, end: KernelTime) -> Result<()> {
@@ -127,12 +150,13 @@ impl Trace {
         let hooks = rows
             .iter()
             .zip(self.live.capture.counters()?)
-            .filter(|(_, counters)| counters.ring_full + counters.unreadable > 0)
-            .map(|(row, counters)| HookLosses {
+            .zip(self.live.capture.skipped())
+            .filter(|((_, counters), skipped)| counters.ring_full + counters.unreadable + skipped > 0)
+            .map(|((row, counters), skipped)| HookLosses {
                 hook: row.name(),
                 ring_full: counters.ring_full,
                 unreadable: counters.unreadable,
-                skipped: 0,
+                skipped,
             })
             .collect();
         let (out_of_order, undecoded_records) = self.live.faults();
@@ -201,6 +225,11 @@ fn config(args: &Args) -> Result<Config, UsageError> {
     for (place, port) in config.ports.iter_mut().zip(&args.ports) {
         *place = *port;
     }
+    // A port that is said to speak plain DNS is taken at the user's word.
+    let encrypted = [(TLS, true), (HTTPS, args.doh)];
+    for (place, (port, wanted)) in config.encrypted_ports.iter_mut().zip(encrypted) {
+        *place = if wanted && !args.ports.contains(&port) { port } else { 0 };
+    }
     if let Some(pid) = args.pid {
         config.target |= bits::PROCESS;
         config.pid = pid;
@@ -224,6 +253,12 @@ fn selection(args: &Args) -> Selection {
     }
 }
 
+/// What the attached hooks can tell.
+fn sight(capture: &Capture) -> Sight {
+    let sees = |hook| capture.attached().iter().any(|attached| attached.row.hook == hook);
+    Sight { clashes: sees(Hook::Confirm) && sees(Hook::ResolveClash) }
+}
+
 /// How the programs are to read the lists of cgroups and namespaces.
 fn listing(target: &Target) -> u32 {
     match target.listing {
@@ -244,11 +279,15 @@ fn say_attached(capture: &Capture, target: &Target, ports: &[u16]) {
         ports.join(", ")
     );
     for missing in capture.missing() {
-        eprintln!(
-            "dnstrace: without {} you will not see {} ({})",
-            missing.row.name(),
-            missing.row.lost_without,
-            missing.why
-        );
+        say_missing(missing);
     }
+}
+
+fn say_missing(missing: &Missing) {
+    eprintln!(
+        "dnstrace: without {} you will not see {} ({})",
+        missing.row.name(),
+        missing.row.lost_without,
+        missing.why
+    );
 }

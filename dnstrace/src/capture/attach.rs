@@ -1,11 +1,10 @@
 //! Loads the eBPF object and attaches what the table of hooks lists.
 
-use std::{io, path::Path};
+use std::{io, mem, net::IpAddr, path::Path};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Pod,
     maps::{HashMap, MapData, MapError},
-    programs::{KProbe, Program, ProgramError, RawTracePoint},
 };
 use dnstrace_ebpf::config::{Config, Offsets};
 use zerocopy::IntoBytes as _;
@@ -13,11 +12,12 @@ use zerocopy::IntoBytes as _;
 use super::{
     btf::{Btf, BtfError},
     diagnostics::{self, Diagnostics},
-    hooks::{Kind, Needs, Row, TABLE},
+    hooks::{Needs, Row, TABLE},
     kallsyms::Symbols,
     names::KernelNames,
     offsets,
     preflight::VMLINUX_BTF,
+    programs::{AttachMode, Attacher, Way},
     ring::Ring,
 };
 
@@ -42,6 +42,18 @@ pub struct Request {
     pub ring_bytes: u32,
     /// The programs' own messages are wanted.
     pub verbose: bool,
+    pub attach: AttachMode,
+    /// Addresses of resolvers whose port 443 counts as DNS over HTTPS.
+    pub doh_resolvers: Vec<IpAddr>,
+}
+
+/// A hook that is attached.
+#[derive(Clone, Copy, Debug)]
+pub struct Attached {
+    pub row: Row,
+    /// The kernel function or tracepoint.
+    pub target: &'static str,
+    pub way: Way,
 }
 
 /// A hook that could not be attached, and why.
@@ -79,7 +91,11 @@ pub struct Capture {
     /// Holds programs, links and maps.
     ebpf: Ebpf,
     diagnostics: Option<Diagnostics>,
+    attached: Vec<Attached>,
     missing: Vec<Missing>,
+    mode: AttachMode,
+    /// BTF tells all that the hooks of connection tracking need.
+    knows_conntrack: bool,
 }
 
 impl Capture {
@@ -101,14 +117,28 @@ impl Capture {
         let mut ebpf = load(&offsets, &config, request)?;
         fill(&mut ebpf, "TARGET_CGROUPS", &request.cgroups)?;
         fill(&mut ebpf, "TARGET_NETNS", &request.netns)?;
+        let resolvers: Vec<_> = request.doh_resolvers.iter().map(|address| mapped(*address)).collect();
+        fill(&mut ebpf, "DOH_RESOLVERS", &resolvers)?;
         let ring = Ring::open(
             ebpf.take_map("EVENTS").ok_or(CaptureError::Object("map EVENTS"))?,
             KernelNames::new(&btf),
         )?;
         let diagnostics = if request.verbose { Some(Diagnostics::open(&mut ebpf)?) } else { None };
-        let mut capture = Self { ebpf, diagnostics, missing: Vec::new() };
-        capture.attach_all(offsets::knows_conntrack(&offsets))?;
+        let mut capture = Self {
+            ebpf,
+            diagnostics,
+            attached: Vec::new(),
+            missing: Vec::new(),
+            mode: request.attach,
+            knows_conntrack: offsets::knows_conntrack(&offsets),
+        };
+        capture.attach_all(offsets::guards_fentry(&btf))?;
         Ok((capture, ring))
+    }
+
+    /// The hooks that are attached.
+    pub fn attached(&self) -> &[Attached] {
+        &self.attached
     }
 
     /// The hooks that are not attached.
@@ -135,22 +165,54 @@ impl Capture {
         }
     }
 
-    fn attach_all(&mut self, knows_conntrack: bool) -> Result<(), CaptureError> {
-        let functions: Vec<_> = TABLE.iter().flat_map(|row| row.targets).copied().collect();
+    /// Tries once more to attach what connection tracking, loaded meanwhile, may offer now. Returns how many hooks are
+    /// attached by that.
+    pub fn attach_conntrack(&mut self) -> usize {
+        let before = self.attached.len();
+        let (again, missing) = mem::take(&mut self.missing)
+            .into_iter()
+            .partition(|missing| missing.row.needs == Needs::Conntrack);
+        self.missing = missing;
+        let rows: Vec<Row> = Vec::into_iter(again).map(|missing: Missing| missing.row).collect();
+        self.attach_rows(&rows, None);
+        self.attached.len() - before
+    }
+
+    fn attach_all(&mut self, fentry: bool) -> Result<(), CaptureError> {
+        // Parsing it again for aya is the price of fentry alone.
+        let btf = if fentry && self.mode != AttachMode::Kprobe { aya::Btf::from_sys_fs().ok() } else { None };
+        self.attach_rows(&TABLE, btf.as_ref());
+        match self.missing.iter().find(|missing| missing.row.mandatory) {
+            Some(Missing { row, why }) => {
+                Err(CaptureError::Attach { function: row.name(), why: why.clone(), lost: row.lost_without })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Attaches what can be attached of these rows; what cannot goes to the missing ones.
+    fn attach_rows(&mut self, rows: &[Row], fentry: Option<&aya::Btf>) {
+        let functions: Vec<_> = rows.iter().flat_map(|row| row.targets).copied().collect();
         // Without the list the kernel itself says what it does not have, less clearly.
         let symbols = Symbols::load(Path::new("/proc/kallsyms"), &functions).ok();
-        for row in TABLE {
-            let attached = check_needs(&row, knows_conntrack)
-                .and_then(|()| choose_target(symbols.as_ref(), &row))
-                .and_then(|target| attach_one(&mut self.ebpf, &row, target));
-            if let Err(why) = attached {
-                if row.mandatory {
-                    return Err(CaptureError::Attach { function: row.name(), why, lost: row.lost_without });
-                }
-                self.missing.push(Missing { row, why });
+        let mut attacher = Attacher { ebpf: &mut self.ebpf, mode: self.mode, fentry };
+        for row in rows {
+            let attached = check_needs(row, self.knows_conntrack)
+                .and_then(|()| choose_target(symbols.as_ref(), row))
+                .and_then(|target| Ok((target, attacher.attach(row, target)?)));
+            match attached {
+                Ok((target, way)) => self.attached.push(Attached { row: *row, target, way }),
+                Err(why) => self.missing.push(Missing { row: *row, why }),
             }
         }
-        Ok(())
+    }
+}
+
+/// As the programs have it: IPv4 as v4-mapped.
+fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
     }
 }
 
@@ -197,51 +259,4 @@ fn choose_target(symbols: Option<&Symbols>, row: &Row) -> Result<&'static str, S
         }
         None => Err("this kernel has no such function".to_owned()),
     }
-}
-
-fn attach_one(ebpf: &mut Ebpf, row: &Row, target: &str) -> Result<(), String> {
-    let attached = match row.kind {
-        Kind::Kprobe => attach_kprobe(program(ebpf, row.program)?, target),
-        Kind::KprobePair => {
-            // The return first: an entry without its return would wait for it.
-            let name = format!("{}_return", row.program);
-            attach_kprobe(program(ebpf, &name)?, target).map_err(chain)?;
-            attach_kprobe(program(ebpf, row.program)?, target)
-        }
-        Kind::RawTracepoint => attach_raw_tracepoint(program(ebpf, row.program)?, target),
-    };
-    attached.map_err(chain)
-}
-
-/// The program of this name, as what the table says it is.
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
-where
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    let program = ebpf.program_mut(name).ok_or("the eBPF object has no such program")?;
-    program.try_into().map_err(chain)
-}
-
-fn attach_kprobe(program: &mut KProbe, function: &str) -> Result<(), ProgramError> {
-    program.load()?;
-    program.attach(function, 0)?;
-    Ok(())
-}
-
-fn attach_raw_tracepoint(program: &mut RawTracePoint, tracepoint: &str) -> Result<(), ProgramError> {
-    program.load()?;
-    program.attach(tracepoint)?;
-    Ok(())
-}
-
-/// An error with its causes, in one line.
-fn chain(error: ProgramError) -> String {
-    let mut line = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }

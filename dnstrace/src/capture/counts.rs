@@ -1,10 +1,15 @@
 //! What the programs count beside the records that they write.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
 
 use aya::{
     Pod,
     maps::{MapData, PerCpuArray, PerCpuHashMap},
+    programs::Program,
 };
 use dnstrace_ebpf::config::{Counters, Totals};
 use zerocopy::FromBytes;
@@ -43,6 +48,20 @@ impl Capture {
         Ok(cpus.iter().sum())
     }
 
+    /// How often the kernel did not run a hook's programs because they were under way on that CPU, in the order of the
+    /// table (`recursion_misses`; 0 where the kernel does not count it: before 5.12, and of kprobes before 6.7).
+    pub fn skipped(&self) -> [u64; TABLE.len()] {
+        let mut skipped = [0; TABLE.len()];
+        for attached in self.attached() {
+            let programs = attached.way.programs(&attached.row).into_iter();
+            let misses = programs.filter_map(|name| misses(self.ebpf().program(&name)?));
+            if let Some(count) = skipped.get_mut(attached.row.hook as usize) {
+                *count = misses.sum();
+            }
+        }
+        skipped
+    }
+
     /// What happened in each network namespace so far, by its inode number.
     ///
     /// # Errors
@@ -72,4 +91,12 @@ impl Capture {
         let map = self.ebpf().map(name).ok_or(CaptureError::Object(name))?;
         PerCpuArray::try_from(map).map_err(|error| CaptureError::Map { name, error })
     }
+}
+
+/// `recursion_misses` of a loaded program, as the kernel shows it of its file descriptor.
+fn misses(program: &Program) -> Option<u64> {
+    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let misses = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    misses.trim().parse().ok()
 }

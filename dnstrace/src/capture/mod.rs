@@ -13,6 +13,8 @@ pub mod kallsyms;
 pub mod names;
 pub mod offsets;
 pub mod preflight;
+mod programs;
 pub mod ring;
 
-pub use attach::{Capture, CaptureError, Missing, Request};
+pub use attach::{Attached, Capture, CaptureError, Missing, Request};
+pub use programs::{AttachMode, Way};

@@ -97,6 +97,11 @@ pub(super) struct Verdict {
 }
 
 impl Entries {
+    /// What the trace can see from now on.
+    pub fn see(&mut self, sight: Sight) {
+        self.sight = sight;
+    }
+
     pub fn new(room: usize, sight: Sight) -> Self {
         Self {
             sight,

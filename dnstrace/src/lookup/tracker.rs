@@ -46,6 +46,11 @@ impl Tracker {
         }
     }
 
+    /// What the trace can see has changed.
+    pub fn see(&mut self, sight: Sight) {
+        self.entries.see(sight);
+    }
+
     /// What was given up so far.
     pub fn totals(&self) -> Totals {
         self.table.totals

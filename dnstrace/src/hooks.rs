@@ -1,0 +1,91 @@
+//! `dnstrace hooks`: what the running kernel lets dnstrace see.
+
+use std::io::{self, Write as _};
+
+use anyhow::{Context as _, Result};
+use dnstrace_ebpf::config::Config;
+use serde::Serialize;
+
+use crate::{
+    args::Format,
+    capture::{AttachMode, Attached, Capture, Missing, Request, hooks::TABLE, preflight::Facts},
+};
+
+/// Small: nothing is read from it.
+const RING_BYTES: u32 = 64 << 10;
+
+/// A hook on this kernel.
+#[derive(Debug, Serialize)]
+struct Line {
+    /// Kernel function or tracepoint, by the first of the names that it has on some kernel.
+    hook: &'static str,
+    /// Its name on this kernel; null if it is not attached.
+    target: Option<&'static str>,
+    /// `kprobe`, `kprobe_pair`, `fentry`, `fentry_pair`, `raw_tracepoint`
+    kind: Option<&'static str>,
+    attached: bool,
+    /// Why it is not attached.
+    why: Option<String>,
+    lost_without: &'static str,
+}
+
+/// Attaches every hook, prints them and detaches.
+///
+/// # Errors
+/// What refuses a trace as well, or stdout.
+pub fn list(format: Format, attach: AttachMode) -> Result<()> {
+    Facts::gather().context("cannot ask the kernel what it is")?.check()?;
+    let request = Request {
+        config: Config::EVERYTHING,
+        cgroup_v1: false,
+        cgroups: Vec::new(),
+        netns: Vec::new(),
+        ring_bytes: RING_BYTES,
+        verbose: false,
+        attach,
+        doh_resolvers: Vec::new(),
+    };
+    let (capture, _ring) = Capture::start(&request)?;
+    let mut stdout = io::stdout().lock();
+    for line in lines(capture.attached(), capture.missing()) {
+        let text = match format {
+            Format::Json => serde_json::to_string(&line)?,
+            Format::Table => line.text(),
+        };
+        writeln!(stdout, "{text}")?;
+    }
+    Ok(())
+}
+
+/// In the order of the table.
+fn lines(attached: &[Attached], missing: &[Missing]) -> Vec<Line> {
+    let lines = TABLE.iter().map(|row| {
+        let attached = attached.iter().find(|attached| attached.row.hook == row.hook);
+        let missing = missing.iter().find(|missing| missing.row.hook == row.hook);
+        Line {
+            hook: row.name(),
+            target: attached.map(|attached| attached.target),
+            kind: attached.map(|attached| attached.way.name()),
+            attached: attached.is_some(),
+            why: missing.map(|missing| missing.why.clone()),
+            lost_without: row.lost_without,
+        }
+    });
+    lines.collect()
+}
+
+impl Line {
+    /// `kprobe         udp_rcv` or `-              udp_rcv: this kernel has no such function; not seen: ...`
+    fn text(&self) -> String {
+        match (self.target, self.kind) {
+            (Some(target), Some(kind)) => format!("{kind:<14}  {target}"),
+            _ => format!(
+                "{:<14}  {}: {}; not seen: {}",
+                "-",
+                self.hook,
+                self.why.as_deref().unwrap_or_default(),
+                self.lost_without
+            ),
+        }
+    }
+}

@@ -22,6 +22,8 @@ pub(super) struct EndedAttempt {
     pub socket: u64,
     /// The other end, as the traced socket had it.
     pub remote: SocketAddr,
+    /// The number of the TCP connection that it went over.
+    pub connection: Option<u64>,
 }
 
 impl EndedQuery {
@@ -32,6 +34,7 @@ impl EndedQuery {
             netns: attempt.conversation.netns,
             socket: attempt.socket,
             remote: attempt.conversation.remote,
+            connection: attempt.carrier.map(|carrier| carrier.connection),
         });
         Self {
             question: query.question.clone(),

@@ -23,7 +23,7 @@ pub(super) struct Known<'a> {
     /// The other end, as the traced socket has it.
     pub remote: SocketAddr,
     pub question: &'a Question,
-    /// The number of the TCP connection that it went over; none over UDP, or if its query has ended.
+    /// The number of the TCP connection that it went over; none over UDP.
     pub connection: Option<u64>,
     /// The attempt itself; none if its query has ended.
     pub open: Option<&'a Attempt>,
@@ -61,7 +61,7 @@ impl Table {
             socket: attempt.socket,
             remote: attempt.remote,
             question: &ended.question,
-            connection: None,
+            connection: attempt.connection,
             open: None,
         })
     }

@@ -159,7 +159,9 @@ impl Tracker {
             return;
         }
         let translated = self.table.translated_to(&conversation);
-        let reason = if let Some(known) = asking(self.table.of_conversation(&conversation), &message).last() {
+        let mut before = asking(self.table.of_conversation(&conversation), &message);
+        before.retain(|known| self.may_come_on(known, observation.seen.socket));
+        let reason = if let Some(known) = before.last() {
             self.afterwards(known, observation.seen.time)
         } else if let Some(known) = asking(translated, &message).last()
             && conversation.role == Role::Client

@@ -180,5 +180,10 @@ fn ways_not_to_open_a_connection() {
     expect("still opening", vec![t.opens(0)], &["connection 1 Dns"]);
     let again = vec![t.opens(0), t.gives_up(MS), t.opens(2 * MS), t.is_open(3 * MS)];
     expect("tried again at once", again, &["connection 1 Dns: ended Closed; Closed"]);
+    let other = Client { server: "10.96.0.11:53".parse().unwrap(), ..t.clone() };
+    let then = vec![t.opens(0), t.gives_up(MS), other.cannot_connect(2 * MS, EPERM)];
+    let told =
+        ["connection 1 Dns: ended Closed; Closed", "connection 2 Dns: connect errno 1; Failed { errno: 1 }"];
+    expect("another at once", then, &told);
     expect("none of them", vec![t.opens(0), t.is_open(MS), t.closes(2 * MS)], &[]);
 }

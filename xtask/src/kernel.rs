@@ -116,13 +116,12 @@ fn fetch(
     directory: &Path,
 ) -> Result<()> {
     let mirrors = Mirrors::of_machine(&debian_codename()?)?;
-    let (apt, packages) = find_packages(workspace, &mirrors, arch, kernel)?;
-    say(format_args!("fetching {}", packages.join(" ")));
+    let Download { apt, packages, archives } = download(workspace, &mirrors, arch, kernel)?;
     if directory.exists() {
         fs::remove_dir_all(directory)?;
     }
     apt::create_merged_root(directory)?;
-    for deb in apt.download(&packages)? {
+    for deb in archives {
         apt::unpack(&deb, directory)?;
     }
     apt.discard_archives()?;
@@ -144,33 +143,53 @@ fn packed_image(directory: &Path, kernel: &UnpackedKernel) -> Result<PathBuf> {
     found.with_context(|| format!("no kernel image in {}", directory.display()))
 }
 
-fn find_packages(
-    workspace: &Workspace,
-    mirrors: &Mirrors,
-    arch: Arch,
-    kernel: Kernel,
-) -> Result<(Apt, Vec<String>)> {
-    let (series, debian) = (kernel.series().replace('.', r"\."), arch.debian());
-    let pattern = format!(r"^linux-(image|base|binary|modules)-{series}\.[^-]+(-[0-9]+)?-{debian}$");
+/// A kernel's packages, fetched.
+struct Download {
+    apt: Apt,
+    packages: Vec<String>,
+    archives: Vec<PathBuf>,
+}
+
+/// Downloads the kernel from the first suite that gives it.
+fn download(workspace: &Workspace, mirrors: &Mirrors, arch: Arch, kernel: Kernel) -> Result<Download> {
     let mut last_error = None;
     for suite in kernel.suites() {
-        let state = workspace.cache("apt").join(arch.in_cache(&suite.name));
-        let apt = match Apt::with_suites(state, arch, mirrors, std::slice::from_ref(&suite)) {
-            Ok(apt) => apt,
-            // The next suite may do: this machine may have no mirror for this one.
+        match download_from(workspace, mirrors, &suite, arch, kernel) {
+            Ok(Some(download)) => return Ok(download),
+            Ok(None) => {}
+            // The next suite may do: this machine may have no mirror for this one, or the archive may have dropped what
+            // it lists.
             Err(error) => {
+                say(format_args!("{}: {error:#}", suite.name));
                 last_error = Some(error);
-                continue;
             }
-        };
-        let packages = newest_packages(&apt.names_matching(&pattern)?);
-        if !packages.is_empty() {
-            return Ok((apt, packages));
         }
     }
     let suites: Vec<_> = kernel.suites().into_iter().map(|suite| suite.name).collect();
-    let nothing = format!("found no {} kernel in {}", kernel.series(), suites.join(" or "));
+    let (series, arch) = (kernel.series(), arch.debian());
+    let nothing = format!("no {series} kernel for {arch} could be had from {}", suites.join(" or "));
     Err(last_error.map_or_else(|| anyhow!(nothing.clone()), |error| error.context(nothing.clone())))
+}
+
+/// Downloads the newest kernel of the series in the suite, if it has any.
+fn download_from(
+    workspace: &Workspace,
+    mirrors: &Mirrors,
+    suite: &Suite,
+    arch: Arch,
+    kernel: Kernel,
+) -> Result<Option<Download>> {
+    let state = workspace.cache("apt").join(arch.in_cache(&suite.name));
+    let apt = Apt::with_suites(state, arch, mirrors, std::slice::from_ref(suite))?;
+    let (series, debian) = (kernel.series().replace('.', r"\."), arch.debian());
+    let pattern = format!(r"^linux-(image|base|binary|modules)-{series}\.[^-]+(-[0-9]+)?-{debian}$");
+    let packages = newest_packages(&apt.names_matching(&pattern)?);
+    if packages.is_empty() {
+        return Ok(None);
+    }
+    say(format_args!("fetching {}", packages.join(" ")));
+    let archives = apt.download(&packages)?;
+    Ok(Some(Download { apt, packages, archives }))
 }
 
 /// Of packages named `linux-KIND-RELEASE`, all kinds of the newest release that comes as an image.

@@ -27,6 +27,9 @@ pub struct SuiteArgs {
     /// Only the short selection that every kernel must pass: one test of each kind, with fewer lookups
     #[arg(long)]
     core: bool,
+    /// How dnstrace attaches, as its own option --attach says it
+    #[arg(long, value_name = "WAY")]
+    attach: Option<String>,
     #[command(flatten)]
     node: NodeArgs,
 }
@@ -72,6 +75,9 @@ impl Test {
 
 /// Runs the tests one after another in one lab, all of them even after a failure.
 pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
+    if let Some(way) = &args.attach {
+        tracer::attach_by(way);
+    }
     let started = Instant::now();
     let bench = Bench { lab: Lab::start(args.node.start()?)?, clients: Clients::new()?, core: args.core };
     println!("{:>7.2} s  the lab is built", started.elapsed().as_secs_f64());

@@ -4,7 +4,10 @@ use std::{
     fs::{self, File},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +20,14 @@ use serde_json::Value;
 const ATTACHED: &str = "hooks attached";
 /// It attaches in about two seconds under emulation; this is for a machine in trouble.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How every dnstrace attaches; not set, it chooses.
+static ATTACH: OnceLock<String> = OnceLock::new();
+
+/// Has every dnstrace that is started from now on attach in this way. Only the first call counts.
+pub fn attach_by(way: &str) {
+    ATTACH.get_or_init(|| way.to_owned());
+}
 
 /// dnstrace at work. Dropped, it is killed.
 pub struct Tracer {
@@ -36,7 +47,11 @@ pub struct Said {
 impl Tracer {
     /// Starts `dnstrace ARGS` and waits until it has attached.
     pub fn start(args: &[&str]) -> Result<Self> {
-        let mut tracer = Self::spawn(Command::new("dnstrace").args(args))?;
+        let mut command = Command::new("dnstrace");
+        if let Some(way) = ATTACH.get() {
+            command.args(["--attach", way]);
+        }
+        let mut tracer = Self::spawn(command.args(args))?;
         let started = Instant::now();
         while !fs::read_to_string(&tracer.stderr)?.contains(ATTACHED) {
             ensure!(started.elapsed() < PATIENCE, "dnstrace {args:?} does not attach");

@@ -48,8 +48,8 @@ pub enum Command {
     Lint,
     /// Fetch what the other commands need, without running anything
     Setup(SetupArgs),
-    /// List the kernels that the VM can boot, and which of them are fetched
-    Kernels,
+    /// Boot every kernel, see which hook of dnstrace attaches how, and write the table to docs/kernels.md
+    Kernels(KernelsArgs),
     /// Trim the BTF of every kernel anew, for the host tests that look up offsets in it
     ///
     /// After a change of what they want (dnstrace/src/capture/btf/tests/wanted.rs). Writes the fixtures and the
@@ -149,9 +149,32 @@ pub struct TestArgs {
     /// Run only the core of the end-to-end suite, a test of each kind, and neither lints nor host tests
     #[arg(long)]
     pub core: bool,
+    /// How dnstrace attaches in the end-to-end suite [default: kprobe on 6.12 if that is not picked, its own choice
+    /// elsewhere]
+    #[arg(long, value_enum, value_name = "WAY")]
+    pub attach: Option<Attach>,
     /// Give up on a kernel's suite after this many seconds
     #[arg(long, default_value = "2400", value_name = "SECONDS", value_parser = parse_seconds)]
     pub timeout: Duration,
+}
+
+/// The ways of attaching that the option --attach of dnstrace knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Attach {
+    Auto,
+    Kprobe,
+    Fentry,
+}
+
+impl Attach {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kprobe => "kprobe",
+            Self::Fentry => "fentry",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -179,6 +202,16 @@ pub struct BenchArgs {
     /// Options of `e2e bench`, after `--`
     #[arg(last = true, value_name = "OPTION")]
     pub options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct KernelsArgs {
+    /// Boot nothing: only list the kernels that the VM can boot, and which of them are fetched
+    #[arg(long)]
+    pub list: bool,
+    /// Do not build first: take what the last release build left
+    #[arg(long)]
+    pub no_build: bool,
 }
 
 #[derive(Debug, Args)]

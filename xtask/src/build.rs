@@ -12,7 +12,8 @@ use crate::{
     workspace::Workspace,
 };
 
-const DNSTRACE: &str = "dnstrace";
+/// The program.
+pub const DNSTRACE: &str = "dnstrace";
 const E2E: &str = "e2e";
 
 /// Builds dnstrace with its eBPF programs for release, and returns the program.

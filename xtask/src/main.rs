@@ -6,6 +6,7 @@ mod args;
 mod btf;
 mod build;
 mod kernel;
+mod kernels;
 mod packages;
 mod process;
 mod setup;
@@ -16,12 +17,11 @@ mod workspace;
 use std::{io, process::ExitCode};
 
 use anyhow::{Context as _, Result};
-use clap::{Parser as _, ValueEnum as _};
+use clap::Parser as _;
 
 use self::{
     arch::Arch,
-    args::{BuildArgs, Cli, Command, SetupArgs, VmArgs},
-    kernel::Kernel,
+    args::{BuildArgs, Cli, Command, KernelsArgs, SetupArgs, VmArgs},
     process::say,
     vm::{Failure, VmSpec},
     workspace::Workspace,
@@ -56,10 +56,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Build(args) => build(&workspace, &args),
         Command::Lint => build::lint(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Setup(args) => setup(&workspace, &args),
-        Command::Kernels => {
-            kernels(&workspace);
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Kernels(args) => kernels(&workspace, &args).map(|()| ExitCode::SUCCESS),
         Command::Btf => btf::regenerate(&workspace).map(|()| ExitCode::SUCCESS),
     }
 }
@@ -79,7 +76,8 @@ fn vm(workspace: &Workspace, args: VmArgs) -> Result<ExitCode> {
         machine: args.machine,
         script: script(args.command)?,
     };
-    vm::run(workspace, &spec, io::stdout(), io::stderr()).map(ExitCode::from)
+    let ended = vm::run(workspace, &spec, io::stdout(), io::stderr())?;
+    Ok(ended.exit_code.into())
 }
 
 /// One argument is a script already; several are the words of one command.
@@ -98,11 +96,16 @@ fn setup(workspace: &Workspace, args: &SetupArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn kernels(workspace: &Workspace) {
-    for kernel in Kernel::value_variants() {
-        let state = if kernel::is_fetched(workspace, *kernel) { "fetched" } else { "not fetched" };
-        println!("{:5} {state}", kernel.series());
+fn kernels(workspace: &Workspace, args: &KernelsArgs) -> Result<()> {
+    if args.list {
+        kernels::list(workspace);
+        return Ok(());
     }
+    let dnstrace = match args.no_build {
+        true => workspace.release(Arch::X86_64, build::DNSTRACE),
+        false => build::dnstrace(workspace, Arch::X86_64)?,
+    };
+    kernels::write(workspace, &dnstrace)
 }
 
 #[cfg(test)]

@@ -15,16 +15,18 @@ use anyhow::{Context as _, Result};
 use self::tally::Tally;
 use crate::{
     arch::Arch,
-    args::{BenchArgs, Cgroup, DemoArgs, EmulationThreads, MachineArgs, RaceArgs, TestArgs},
+    args::{Attach, BenchArgs, Cgroup, DemoArgs, EmulationThreads, MachineArgs, RaceArgs, TestArgs},
     build,
     kernel::Kernel,
+    kernels,
     process::{say, shown},
     vm::{self, VmSpec},
     workspace::Workspace,
 };
 
-/// The kernels that every change is tested on with the whole suite.
-const WHOLE_SUITE: [Kernel; 2] = [Kernel::V6_1, Kernel::V6_12];
+/// The kernels that every change is tested on with the whole suite, once in each way of attaching: by fentry where that
+/// can be, and by kprobe alone.
+const WHOLE_SUITE: [(Kernel, Attach); 2] = [(Kernel::V6_1, Attach::Auto), (Kernel::V6_12, Attach::Kprobe)];
 /// The others: that dnstrace attaches there, and a test of each kind.
 const CORE_SUITE: [Kernel; 3] = [Kernel::V5_10, Kernel::V6_18, Kernel::V7_2];
 /// Nodes with cgroup v1 differ in whose message it is, and in nothing else: the tests of pods run on one, too.
@@ -40,7 +42,8 @@ const DEMO_TIMEOUT: Duration = Duration::from_secs(600);
 /// Shows dnstrace at work in a VM.
 pub fn demo(workspace: &Workspace, args: &DemoArgs) -> Result<ExitCode> {
     let spec = e2e_spec(workspace, args.kernel, "e2e demo".to_owned(), DEMO_TIMEOUT)?;
-    vm::run(workspace, &spec, io::stdout(), io::stderr()).map(ExitCode::from)
+    let ended = vm::run(workspace, &spec, io::stdout(), io::stderr())?;
+    Ok(ended.exit_code.into())
 }
 
 /// Measures what dnstrace costs in a VM.
@@ -50,7 +53,8 @@ pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<ExitCode> {
     let mut spec = e2e_spec(workspace, args.kernel, script, BENCH_TIMEOUT)?;
     spec.machine.cpus = 1;
     spec.machine.emulation_threads = EmulationThreads::Counted;
-    vm::run(workspace, &spec, io::stdout(), io::stderr()).map(ExitCode::from)
+    let ended = vm::run(workspace, &spec, io::stdout(), io::stderr())?;
+    Ok(ended.exit_code.into())
 }
 
 /// Runs the soak of the race at conntrack.
@@ -97,6 +101,7 @@ struct Suite {
     core: bool,
     /// Only the tests whose name contains this.
     only: Option<String>,
+    attach: Attach,
 }
 
 impl fmt::Display for Run {
@@ -114,35 +119,52 @@ impl fmt::Display for Suite {
         f.write_str(match self.cgroup {
             Cgroup::V1 => ", cgroup v1",
             Cgroup::V2 => ", cgroup v2",
-        })
+        })?;
+        write!(f, ", --attach {}", self.attach.name())
     }
 }
 
 /// What is to be run: all of it, or what the user picked.
 fn runs(args: &TestArgs) -> Vec<Run> {
-    let suite = |kernel, core, only| Run {
-        kernel,
-        what: What::Suite(Suite { cgroup: Cgroup::V2, core: core || args.core, only }),
-    };
-    let picked = |kernels: &[Kernel]| -> Vec<Run> {
-        kernels.iter().map(|&kernel| suite(kernel, false, args.only.clone())).collect()
-    };
-    if !args.kernels.is_empty() {
-        return picked(&args.kernels);
-    }
-    if args.core {
-        return picked(&Kernel::ALL);
-    }
-    let mut runs = picked(&WHOLE_SUITE);
-    if args.only.is_none() {
-        runs.extend(CORE_SUITE.map(|kernel| suite(kernel, true, None)));
+    let all_of_it = args.kernels.is_empty() && args.only.is_none() && !args.core;
+    let mut runs: Vec<Run> =
+        picked(args).into_iter().map(|(kernel, suite)| Run { kernel, what: What::Suite(suite) }).collect();
+    if all_of_it {
+        let core = Suite { core: true, ..Suite::of(args) };
+        runs.extend(CORE_SUITE.map(|kernel| Run { kernel, what: What::Suite(core.clone()) }));
         let (kernel, only) = CGROUP_V1;
-        let suite = Suite { cgroup: Cgroup::V1, core: false, only: Some(only.to_owned()) };
+        let suite = Suite { cgroup: Cgroup::V1, only: Some(only.to_owned()), ..Suite::of(args) };
         runs.push(Run { kernel, what: What::Suite(suite) });
         let (kernel, length) = RACE;
         runs.push(Run { kernel, what: What::Race { length } });
     }
     runs
+}
+
+/// The selection of tests that the user picked, on the kernels that he picked.
+fn picked(args: &TestArgs) -> Vec<(Kernel, Suite)> {
+    let suite = Suite::of(args);
+    let on = |kernels: &[Kernel]| kernels.iter().map(|&kernel| (kernel, suite.clone())).collect();
+    match args.kernels.as_slice() {
+        [] if args.core => on(&Kernel::ALL),
+        [] => WHOLE_SUITE
+            .map(|(kernel, attach)| {
+                (kernel, Suite { attach: args.attach.unwrap_or(attach), ..suite.clone() })
+            })
+            .to_vec(),
+        kernels => on(kernels),
+    }
+}
+
+impl Suite {
+    fn of(args: &TestArgs) -> Self {
+        Self {
+            cgroup: Cgroup::V2,
+            core: args.core,
+            only: args.only.clone(),
+            attach: args.attach.unwrap_or(Attach::Auto),
+        }
+    }
 }
 
 fn lints(workspace: &Workspace) -> Result<Tally> {
@@ -203,8 +225,16 @@ impl Run {
         }
     }
 
+    /// Whether the VM tells afterwards how the hooks are attached, to be compared with docs/kernels.md.
+    fn tells_hooks(&self) -> bool {
+        matches!(&self.what, What::Suite(Suite { only: None, .. }))
+    }
+
     fn script(&self) -> Result<String> {
         Ok(match &self.what {
+            What::Suite(suite) if self.tells_hooks() => {
+                format!("{}; code=$?; {}; exit $code", suite.command()?, kernels::SCRIPT)
+            }
             What::Suite(suite) => suite.command()?,
             What::Race { length } => format!("e2e race --seconds {}", length.as_secs()),
         })
@@ -220,6 +250,7 @@ impl Suite {
         if let Some(filter) = &self.only {
             words.extend(["--only", filter]);
         }
+        words.extend(["--attach", self.attach.name()]);
         shlex::try_join(words).context("the filter has a NUL byte")
     }
 }
@@ -231,28 +262,40 @@ fn vm_run(workspace: &Workspace, run: &Run, timeout: Duration) -> Result<Tally> 
         spec.machine.cgroup = suite.cgroup;
     }
     let output = Tee::default();
-    let exit_code = vm::run(workspace, &spec, output.clone(), io::stderr())?;
+    let ended = vm::run(workspace, &spec, output.clone(), io::stderr())?;
     let verdict =
         Tally::verdict(&output.text()).context("the tests ended without the line `N passed, N failed`")?;
     // Tests that fail without a failed test failed before or after their tests.
-    Ok(if exit_code == 0 || verdict.failed > 0 { verdict } else { verdict + Tally::FAILED })
+    let failed_unsaid = ended.exit_code != 0 && verdict.failed == 0;
+    let verdict = if failed_unsaid { verdict + Tally::FAILED } else { verdict };
+    if !run.tells_hooks() {
+        return Ok(verdict);
+    }
+    Ok(verdict
+        + match kernels::check(workspace, run.kernel, &ended) {
+            Ok(()) => Tally::PASSED,
+            Err(error) => {
+                say(format_args!("{run}: {error:#}"));
+                Tally::FAILED
+            }
+        })
 }
 
 fn e2e_spec(workspace: &Workspace, kernel: Kernel, script: String, timeout: Duration) -> Result<VmSpec> {
+    let programs = build::vm_programs(workspace, Arch::X86_64)?;
+    Ok(VmSpec { kernel, machine: machine(), timeout, programs, script })
+}
+
+/// The usual VM.
+pub fn machine() -> MachineArgs {
     let (cpus, memory) = MACHINE;
-    Ok(VmSpec {
-        kernel,
-        machine: MachineArgs {
-            arch: Arch::X86_64,
-            cpus,
-            memory: memory.to_owned(),
-            cgroup: Cgroup::V2,
-            emulation_threads: EmulationThreads::Single,
-        },
-        timeout,
-        programs: build::vm_programs(workspace, Arch::X86_64)?,
-        script,
-    })
+    MachineArgs {
+        arch: Arch::X86_64,
+        cpus,
+        memory: memory.to_owned(),
+        cgroup: Cgroup::V2,
+        emulation_threads: EmulationThreads::Single,
+    }
 }
 
 /// Passes what is written on to standard output and keeps it.
@@ -290,7 +333,8 @@ mod tests {
     fn runs_of(line: &str) -> Vec<(String, String)> {
         let words = ["xtask", "test"].into_iter().chain(line.split_whitespace());
         let Command::Test(args) = Cli::parse_from(words).command else { panic!("not the test command") };
-        runs(&args).iter().map(|run| (run.to_string(), run.script().unwrap())).collect()
+        let command = |run: &Run| run.script().unwrap().split("; ").next().unwrap().to_owned();
+        runs(&args).iter().map(|run| (run.to_string(), command(run))).collect()
     }
 
     fn pairs(runs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -299,13 +343,15 @@ mod tests {
 
     #[test]
     fn every_test_runs_on_every_kernel() {
+        let whole = "end-to-end suite, cgroup v2";
+        let core = "core of the end-to-end suite, cgroup v2, --attach auto, on";
         let all = [
-            ("end-to-end suite, cgroup v2, on 6.1", "e2e suite"),
-            ("end-to-end suite, cgroup v2, on 6.12", "e2e suite"),
-            ("core of the end-to-end suite, cgroup v2, on 5.10", "e2e suite --core"),
-            ("core of the end-to-end suite, cgroup v2, on 6.18", "e2e suite --core"),
-            ("core of the end-to-end suite, cgroup v2, on 7.2", "e2e suite --core"),
-            ("end-to-end suite, cgroup v1, on 6.1", "e2e suite --only 'pods '"),
+            (&*format!("{whole}, --attach auto, on 6.1"), "e2e suite --attach auto"),
+            (&*format!("{whole}, --attach kprobe, on 6.12"), "e2e suite --attach kprobe"),
+            (&*format!("{core} 5.10"), "e2e suite --core --attach auto"),
+            (&*format!("{core} 6.18"), "e2e suite --core --attach auto"),
+            (&*format!("{core} 7.2"), "e2e suite --core --attach auto"),
+            ("end-to-end suite, cgroup v1, --attach auto, on 6.1", "e2e suite --only 'pods ' --attach auto"),
             ("race at conntrack, on 6.1", "e2e race --seconds 20"),
         ];
         assert_eq!(runs_of(""), pairs(&all));
@@ -313,19 +359,25 @@ mod tests {
 
     #[test]
     fn some_tests_run_if_they_are_picked() {
-        let one = [("end-to-end suite, cgroup v2, on 6.12", "e2e suite")];
-        assert_eq!(runs_of("--kernel 6.12"), pairs(&one));
-        let core = [("core of the end-to-end suite, cgroup v2, on 6.18", "e2e suite --core --only drops")];
-        assert_eq!(runs_of("--kernel 6.18 --core --only drops"), pairs(&core));
-        let everywhere: Vec<_> = runs_of("--core").into_iter().map(|(shown, _)| shown).collect();
-        assert_eq!(everywhere.len(), Kernel::ALL.len(), "{everywhere:?}");
-        let only = [
-            ("end-to-end suite, cgroup v2, on 6.1", "e2e suite --only 'a b'"),
-            ("end-to-end suite, cgroup v2, on 6.12", "e2e suite --only 'a b'"),
-        ];
-        let args = TestArgs { only: Some("a b".to_owned()), ..test_args() };
-        let runs: Vec<_> = runs(&args).iter().map(|run| (run.to_string(), run.script().unwrap())).collect();
-        assert_eq!(runs, pairs(&only));
+        let scripts = |line: &str| runs_of(line).into_iter().map(|(_, script)| script).collect::<Vec<_>>();
+        assert_eq!(scripts("--kernel 6.12"), ["e2e suite --attach auto"]);
+        assert_eq!(
+            scripts("--kernel 6.18 --core --only drops --attach fentry"),
+            ["e2e suite --core --only drops --attach fentry"]
+        );
+        assert_eq!(scripts("--core"), ["e2e suite --core --attach auto"; Kernel::ALL.len()]);
+        assert_eq!(
+            scripts("--only drops"),
+            ["e2e suite --only drops --attach auto", "e2e suite --only drops --attach kprobe"]
+        );
+        assert_eq!(scripts("--only drops --attach fentry"), ["e2e suite --only drops --attach fentry"; 2]);
+    }
+
+    #[test]
+    fn every_kernel_tells_its_hooks() {
+        let kernels = runs(&test_args()).into_iter().filter(Run::tells_hooks).map(|run| run.kernel);
+        let kernels: Vec<_> = kernels.collect();
+        assert!(Kernel::ALL.iter().all(|kernel| kernels.contains(kernel)), "{kernels:?}");
     }
 
     #[test]

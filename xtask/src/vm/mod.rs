@@ -48,6 +48,16 @@ pub struct VmSpec {
     pub script: String,
 }
 
+/// A run that is over.
+#[derive(Debug)]
+pub struct Ended {
+    /// The script's.
+    pub exit_code: u8,
+    /// What it left in /share. The next VM empties it, and waits for this value to be dropped.
+    pub share: PathBuf,
+    _lock: File,
+}
+
 /// Fetches all that a VM with this kernel needs.
 pub fn fetch(workspace: &Workspace, arch: Arch, kernel: Kernel) -> Result<()> {
     prepare(workspace, arch, kernel).map(drop)
@@ -56,16 +66,15 @@ pub fn fetch(workspace: &Workspace, arch: Arch, kernel: Kernel) -> Result<()> {
 /// Boots, runs the script with the repository as its (read-only) working directory, and copies its output to
 /// `stdout` and `stderr` as it comes. What the script leaves in /share is in `.cache/vm/share` afterwards.
 ///
-/// Returns the script's exit code. A VM that gave none, or whose kernel complained, is an error that holds a
-/// [`Failure`].
+/// A VM that gave no exit code, or whose kernel complained, is an error that holds a [`Failure`].
 pub fn run(
     workspace: &Workspace,
     spec: &VmSpec,
     stdout: impl Write + Send + 'static,
     stderr: impl Write + Send + 'static,
-) -> Result<u8> {
+) -> Result<Ended> {
     let prepared = prepare(workspace, spec.machine.arch, spec.kernel)?;
-    let _lock = workspace.lock_vm()?;
+    let lock = workspace.lock_vm()?;
     let files = RunFiles::create(workspace, &spec.programs)?;
     write_initramfs(workspace, spec, &prepared, &files)?;
 
@@ -87,7 +96,7 @@ pub fn run(
     for relay in relays {
         relay.join().expect("a relay does not panic");
     }
-    Ok(result?)
+    Ok(Ended { exit_code: result?, share: files.path(SHARE), _lock: lock })
 }
 
 fn write_initramfs(

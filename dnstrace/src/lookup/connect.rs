@@ -162,7 +162,7 @@ impl Tracker {
     fn note_counters(&mut self, number: u64, change: &ConnectionChange) {
         let Some(connection) = self.connections.get_mut(number) else { return };
         connection.encrypted |= change.encrypted;
-        connection.bytes_acked = connection.bytes_acked.max(change.bytes_acked);
+        connection.bytes_acked = connection.bytes_acked.max(data_acked(change, connection.role));
         connection.bytes_received = connection.bytes_received.max(change.bytes_received);
         connection.rtt_us = change.rtt_us.or(connection.rtt_us);
     }
@@ -303,4 +303,17 @@ impl Tracker {
             connection.add_step(step, limit);
         }
     }
+}
+
+/// The bytes that the peer has acknowledged. `tcp_sock.bytes_acked` counts what sequence numbers do (`tcp_snd_una_update`): a
+/// client's SYN as well, not a server's (`tcp_create_openreq_child` begins behind it), and the FIN, once acknowledged.
+fn data_acked(change: &ConnectionChange, role: Role) -> u64 {
+    use TcpState::{Close, Closing, FinWait2, LastAck, TimeWait};
+    let is_fin_acked = change.error.is_none()
+        && matches!(
+            (change.from, change.to),
+            (_, FinWait2 | TimeWait) | (FinWait2 | LastAck | Closing, Close)
+        );
+    let others = u64::from(role == Role::Client) + u64::from(is_fin_acked);
+    change.bytes_acked.saturating_sub(others)
 }

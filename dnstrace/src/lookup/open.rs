@@ -32,6 +32,9 @@ const AFTER_TRUNCATED: u64 = 2 * SECOND;
 const AFTER_REFUSED: u64 = SECOND;
 /// After a connection that could not be opened or that ended, likewise.
 pub(super) const AFTER_CONNECTION: u64 = SECOND;
+/// After a client has ended its own direction of the connection: whether it has closed the socket (it gave up) or only shut
+/// that direction down (and reads on) is not told apart.
+const AFTER_OWN_END: u64 = 5 * SECOND;
 /// After an ICMP error, likewise. A socket that is not connected is not told, and so musl asks again after 2.5 s
 /// only (`res_msend.c`: 5 s by 2 attempts).
 const AFTER_REJECTED: u64 = 3 * SECOND;
@@ -80,6 +83,8 @@ impl OpenQuery {
             _ if same_id => {
                 last.socket == next.socket
                     || last.conversation.remote != next.conversation.remote
+                    // glibc asks both queries of a pair again over TCP when the answer to one of them is truncated.
+                    || last.conversation.transport != next.conversation.transport
                     || waited >= SHORTEST_RETRY
             }
             _ => waited >= SHORTEST_TIMEOUT,
@@ -111,6 +116,11 @@ pub(super) fn known_failed_at(attempt: &Attempt) -> Option<KernelTime> {
         // A peer that sends no more may still read.
         What::ConnectionEnded(ConnectionEnd::ClosedByPeer) if attempt.conversation.role == Role::Server => {
             None
+        }
+        What::ConnectionEnded(ConnectionEnd::Closed)
+            if attempt.conversation.role == Role::Client && attempt.conversation.id.is_some() =>
+        {
+            Some(step.time.plus(AFTER_OWN_END))
         }
         What::ConnectFailed { .. } | What::ConnectionEnded(_) => Some(step.time.plus(AFTER_CONNECTION)),
         // The kernel tells it of a TCP connection when that is given up, not before.

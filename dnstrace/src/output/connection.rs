@@ -259,7 +259,8 @@ pub(super) fn outcome(connection: &TcpConnection, scene: &Scene) -> String {
     if again > 0 {
         parts.push(syn_again(again));
     }
-    if connection.established.is_some() || !connection.seen_from_start {
+    // How many they were is told at its end.
+    if connection.end.is_some() && (connection.established.is_some() || !connection.seen_from_start) {
         parts.push(format!("{} sent", units::bytes(connection.bytes_acked)));
         parts.push(format!("{} received", units::bytes(connection.bytes_received)));
     }

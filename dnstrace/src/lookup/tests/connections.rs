@@ -113,6 +113,13 @@ fn a_connection_that_ends_ends_what_waits_over_it() {
 }
 
 #[test]
+fn a_client_that_has_shut_down_its_direction_may_read_on() {
+    let t = tcp();
+    let inputs = vec![t.asks(0, 1, "a.").into(), t.closes(MS), t.gets(1_500 * MS, answer(1, "a.")).into()];
+    expect("half-closed", inputs, &["1 A a.: answered"]);
+}
+
+#[test]
 fn an_answer_read_after_the_peer_has_closed_is_one() {
     let t = tcp();
     let inputs =

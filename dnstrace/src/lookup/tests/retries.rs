@@ -32,6 +32,23 @@ fn a_truncated_answer_and_its_retry_are_one_query() {
 }
 
 #[test]
+fn a_query_is_asked_again_over_tcp_when_the_other_of_its_pair_was_truncated() {
+    let t = tcp();
+    let inputs = vec![
+        client().asks(0, 1, "a.").into(),
+        client().asks(1, 2, "b.").into(),
+        client().gets(MS, truncated(1, "a.")).into(),
+        t.opens(2 * MS),
+        t.is_open(3 * MS),
+        t.asks(4 * MS, 1, "a.").into(),
+        t.asks(4 * MS + 1, 2, "b.").into(),
+        t.gets(5 * MS, answer(1, "a.")).into(),
+        t.gets(5 * MS + 1, answer(2, "b.")).into(),
+    ];
+    expect("pair", inputs, &["1 A a.: answered; answered", "2 A b.: not awaited; answered"]);
+}
+
+#[test]
 fn a_retry_that_is_not_answered_is_told_by_itself() {
     let t = tcp();
     let with = |more: Vec<Input>| {

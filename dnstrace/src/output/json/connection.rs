@@ -44,9 +44,9 @@ pub(super) struct ConnectionLine<'a> {
     syn_retransmissions: u32,
     /// From then on, until it ended or was last seen.
     open_ns: Option<u64>,
-    /// That the peer has acknowledged.
-    bytes_sent: u64,
-    bytes_received: u64,
+    /// That the peer has acknowledged. Null if its end was not seen: the kernel tells them then.
+    bytes_sent: Option<u64>,
+    bytes_received: Option<u64>,
     /// The kernel's smoothed round-trip time.
     rtt_ns: Option<u64>,
     /// `closed`, `closed_by_peer`, `aborted`, `reset`, `failed`; null if its end was not seen.
@@ -92,8 +92,8 @@ impl<'a> ConnectionLine<'a> {
             connect_ns: opened.zip(tcp.established).map(|(opened, established)| established.since(opened)),
             syn_retransmissions: connection::syns_again(&tcp.steps),
             open_ns: tcp.established.map(|established| tcp.ended.since(established)),
-            bytes_sent: tcp.bytes_acked,
-            bytes_received: tcp.bytes_received,
+            bytes_sent: tcp.end.map(|_| tcp.bytes_acked),
+            bytes_received: tcp.end.map(|_| tcp.bytes_received),
             rtt_ns: tcp.rtt_us.map(|us| u64::from(us) * 1_000),
             end: tcp.end.map(names::connection_end),
             errno,

@@ -60,6 +60,8 @@ pub struct Offsets {
     pub sk_dport: u32,
     /// `sock.__sk_common.skc_num`: CPU order.
     pub sk_num: u32,
+    /// `inet_sock.inet_sport`: network order; unlike `skc_num` still there when the socket is closed.
+    pub inet_sport: u32,
     /// `sock.__sk_common.skc_state`
     pub sk_state: u32,
     /// `sock.sk_err`
@@ -322,7 +324,7 @@ pub struct Totals {
     pub insert_failed: u64,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 67 * 4);
+const _: () = assert!(size_of::<Offsets>() == 68 * 4);
 const _: () = assert!(size_of::<Config>() == 16 + 40 + 16);
 const _: () = assert!(size_of::<Counters>() == 32);
 const _: () = assert!(size_of::<Totals>() == 40);

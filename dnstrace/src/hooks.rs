@@ -32,7 +32,7 @@ struct Line {
 /// Attaches every hook, prints them and detaches.
 ///
 /// # Errors
-/// What refuses a trace as well, or stdout.
+/// What refuses a trace as well, except a single hook; or stdout.
 pub fn list(format: Format, attach: AttachMode) -> Result<()> {
     Facts::gather().context("cannot ask the kernel what it is")?.check()?;
     let request = Request {
@@ -45,7 +45,7 @@ pub fn list(format: Format, attach: AttachMode) -> Result<()> {
         attach,
         doh_resolvers: Vec::new(),
     };
-    let (capture, _ring) = Capture::start(&request)?;
+    let (capture, _ring) = Capture::try_all(&request)?;
     let mut stdout = io::stdout().lock();
     for line in lines(capture.attached(), capture.missing()) {
         let text = match format {

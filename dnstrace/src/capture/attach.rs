@@ -76,6 +76,10 @@ pub enum CaptureError {
     Load(#[from] EbpfError),
     #[error("the eBPF object has no {0}: it does not belong to this dnstrace")]
     Object(&'static str),
+    #[error(
+        "this kernel does not keep an fentry program from running twice at a time, or has no BTF for it: use --attach auto"
+    )]
+    NoFentry,
     #[error("cannot attach to {function}: {why}; without it dnstrace cannot see {lost}")]
     Attach { function: &'static str, why: String, lost: &'static str },
     #[error("eBPF map {name}: {error}")]
@@ -104,6 +108,20 @@ impl Capture {
     /// # Errors
     /// If the kernel refuses the object or a hook without which there is no point in tracing.
     pub fn start(request: &Request) -> Result<(Self, Ring), CaptureError> {
+        let (capture, ring) = Self::try_all(request)?;
+        match capture.missing.iter().find(|missing| missing.row.mandatory) {
+            Some(Missing { row, why }) => {
+                Err(CaptureError::Attach { function: row.name(), why: why.clone(), lost: row.lost_without })
+            }
+            None => Ok((capture, ring)),
+        }
+    }
+
+    /// The same, whatever hook the kernel refuses.
+    ///
+    /// # Errors
+    /// If the kernel refuses the object.
+    pub fn try_all(request: &Request) -> Result<(Self, Ring), CaptureError> {
         if OBJECT.is_empty() {
             return Err(CaptureError::NoObject);
         }
@@ -181,13 +199,11 @@ impl Capture {
     fn attach_all(&mut self, fentry: bool) -> Result<(), CaptureError> {
         // Parsing it again for aya is the price of fentry alone.
         let btf = if fentry && self.mode != AttachMode::Kprobe { aya::Btf::from_sys_fs().ok() } else { None };
-        self.attach_rows(&TABLE, btf.as_ref());
-        match self.missing.iter().find(|missing| missing.row.mandatory) {
-            Some(Missing { row, why }) => {
-                Err(CaptureError::Attach { function: row.name(), why: why.clone(), lost: row.lost_without })
-            }
-            None => Ok(()),
+        if self.mode == AttachMode::Fentry && btf.is_none() {
+            return Err(CaptureError::NoFentry);
         }
+        self.attach_rows(&TABLE, btf.as_ref());
+        Ok(())
     }
 
     /// Attaches what can be attached of these rows; what cannot goes to the missing ones.
@@ -195,7 +211,7 @@ impl Capture {
         let functions: Vec<_> = rows.iter().flat_map(|row| row.targets).copied().collect();
         // Without the list the kernel itself says what it does not have, less clearly.
         let symbols = Symbols::load(Path::new("/proc/kallsyms"), &functions).ok();
-        let mut attacher = Attacher { ebpf: &mut self.ebpf, mode: self.mode, fentry };
+        let mut attacher = Attacher { ebpf: &mut self.ebpf, fentry };
         for row in rows {
             let attached = check_needs(row, self.knows_conntrack)
                 .and_then(|()| choose_target(symbols.as_ref(), row))

@@ -34,6 +34,7 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
         sk_v6_rcv_saddr: optional("sock.__sk_common.skc_v6_rcv_saddr"),
         sk_dport: at("sock.__sk_common.skc_dport")?,
         sk_num: at("sock.__sk_common.skc_num")?,
+        inet_sport: at("inet_sock.inet_sport")?,
         sk_state: at("sock.__sk_common.skc_state")?,
         sk_err: at("sock.sk_err")?,
         tcp_write_seq: at("tcp_sock.write_seq")?,

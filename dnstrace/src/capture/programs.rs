@@ -16,7 +16,8 @@ pub enum AttachMode {
     Auto,
     /// kprobe for every function.
     Kprobe,
-    /// fentry for what is built into the kernel; kprobe for modules only.
+    /// fentry for what is built into the kernel, or nothing at all if the kernel has none; kprobe for modules and for
+    /// single functions that it refuses.
     Fentry,
 }
 
@@ -59,8 +60,7 @@ impl Way {
 /// What attaches programs of one object.
 pub(super) struct Attacher<'a> {
     pub ebpf: &'a mut Ebpf,
-    pub mode: AttachMode,
-    /// The kernel's BTF, if it has fentry and guards its programs against running twice at a time on a CPU.
+    /// The kernel's BTF, if fentry is wanted and can be had.
     pub fentry: Option<&'a Btf>,
 }
 
@@ -77,13 +77,13 @@ impl Attacher<'_> {
         }
         // What is a module's has no fentry programs: aya looks for functions in the kernel's own BTF alone.
         let has_fentry = self.ebpf.program(&format!("{}_fentry", row.program)).is_some();
-        if has_fentry && self.mode != AttachMode::Kprobe {
-            match (self.by_fentry(row, target), self.mode) {
-                (Err(_), AttachMode::Auto) => {}
-                (attached, _) => return attached,
+        // Of functions with more than six arguments (`__udp6_lib_err`) the kernel takes fentry since 6.6 only.
+        match self.fentry {
+            Some(btf) if has_fentry => {
+                self.by_fentry(row, target, btf).or_else(|_| self.by_kprobe(row, target))
             }
+            _ => self.by_kprobe(row, target),
         }
-        self.by_kprobe(row, target)
     }
 
     fn by_kprobe(&mut self, row: &Row, target: &str) -> Result<Way, String> {
@@ -95,9 +95,7 @@ impl Attacher<'_> {
         Ok(if row.kind == Kind::Call { Way::KprobePair } else { Way::Kprobe })
     }
 
-    fn by_fentry(&mut self, row: &Row, target: &str) -> Result<Way, String> {
-        let btf =
-            self.fentry.ok_or("this kernel does not keep fentry programs from running twice at a time")?;
+    fn by_fentry(&mut self, row: &Row, target: &str, btf: &Btf) -> Result<Way, String> {
         let (entry, exit) = (format!("{}_fentry", row.program), format!("{}_fexit", row.program));
         if row.kind == Kind::Call {
             let program: &mut FExit = program(self.ebpf, &exit)?;

@@ -76,11 +76,14 @@ impl Sock {
         Ok(eightfold >> 3)
     }
 
-    /// Writes both ends of a TCP socket.
+    /// Writes both ends of a TCP socket that is or was connected.
     #[inline(always)]
     pub fn tcp_flow_to(self, flow: &mut Flow) -> Result<(), Skip> {
         self.flow_to(flow)?;
         flow.protocol = IPPROTO_TCP;
+        // The one that the tracepoint of the last change of state finds is no longer `sk_num` (`inet_put_port`).
+        let port: u16 = read(self.0, offset!(inet_sport))?;
+        flow.sport = u16::from_be(port);
         Ok(())
     }
 

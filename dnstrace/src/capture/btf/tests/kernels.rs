@@ -3,7 +3,13 @@
 use std::{collections::BTreeSet, env, fs, path::Path};
 
 use super::{
-    super::{super::offsets, Btf, Kind},
+    super::{
+        super::{
+            hooks::{Needs, TABLE},
+            offsets,
+        },
+        Btf, Kind,
+    },
     trim::Trim,
     wanted,
 };
@@ -79,6 +85,21 @@ fn each_kernel_has_what_the_programs_need() {
     for (series, btf) in kernels() {
         if let Err(error) = offsets::resolve(&btf) {
             panic!("{series}: {error}");
+        }
+    }
+}
+
+/// A module's functions are in its own BTF, and a function may be there under one of several names. If this fails after
+/// a new row: add its targets to [`wanted`] and run `cargo xtask btf`.
+#[test]
+fn each_kernel_has_what_the_hooks_attach_to() {
+    for (series, btf) in kernels() {
+        for row in TABLE.iter().filter(|row| row.needs == Needs::Nothing) {
+            let known = row.targets.iter().any(|target| match row.kind.is_function() {
+                true => btf.func_params(target).is_some(),
+                false => btf.tracepoint_params(target).is_some(),
+            });
+            assert!(known, "{series}: {:?}", row.targets);
         }
     }
 }

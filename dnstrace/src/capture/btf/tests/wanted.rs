@@ -138,6 +138,7 @@ pub const FUNCTIONS: &[&str] = &[
     "tcp_sendmsg_locked",
     "tcp_recvmsg",
     "tcp_cleanup_rbuf",
+    "tcp_connect",
     "tcp_v4_connect",
     "tcp_v6_connect",
     "udp_recvmsg",

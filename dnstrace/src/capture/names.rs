@@ -104,8 +104,8 @@ impl Names for KernelNames {
     fn drop_place(&mut self, reason: u32, location: u64, frames: &[u64]) -> DropPlace {
         // A return address is that of the next instruction: one byte back is in the call.
         let callers: Vec<_> = frames.iter().map(|frame| self.function(frame.wrapping_sub(1))).collect();
+        let function = who_freed(self.function(location), &callers);
         let callers = callers.iter().map(|function| function.as_deref().unwrap_or_default());
-        let function = self.function(location);
         let hook = function.as_deref().and_then(|function| netfilter_hook(function, callers));
         DropPlace { reason: self.reason(reason), function, hook }
     }
@@ -133,6 +133,22 @@ fn loaded(modules: &str) -> String {
 
 fn number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The function that a packet died in, by the one that the tracepoint names and those on the stack from the innermost.
+/// Before 6.0 the compiler may split the function that frees in two, and the one part then names the other as its caller
+/// ("net: skb: prevent the split of kfree_skb_reason() by gcc"; seen on Debian's 5.10 for arm64).
+fn who_freed(named: Option<Arc<str>>, callers: &[Option<Arc<str>>]) -> Option<Arc<str>> {
+    let frees = |function: &Option<Arc<str>>| {
+        let name = function.as_deref().and_then(|name| name.split('.').next());
+        matches!(name, Some("kfree_skb" | "kfree_skb_reason"))
+    };
+    if !frees(&named) {
+        return named;
+    }
+    let mut callers =
+        callers.iter().skip_while(|function| !frees(function)).skip_while(|function| frees(function));
+    callers.next().cloned().unwrap_or(named)
 }
 
 /// The hook that a packet was in that died in `function`, by the functions on the stack from the innermost: the one
@@ -197,6 +213,22 @@ mod tests {
             ["nft_do_chain", "nf_hook_slow", "__netif_receive_skb_core", "process_backlog", "ip_output"];
         assert_eq!(hook(&ingress), None);
         assert_eq!(hook(&["nf_hook_slow", "nf_reinject", "nfqnl_recv_verdict"]), None);
+    }
+
+    #[test]
+    fn who_freed_is_never_a_part_of_what_frees() {
+        let name = |name: &str| (!name.is_empty()).then(|| Arc::<str>::from(name));
+        let freed = |named: &str, callers: &[&str]| {
+            let callers: Vec<_> = callers.iter().map(|caller| name(caller)).collect();
+            who_freed(name(named), &callers).as_deref().map(str::to_owned)
+        };
+        let split = ["kfree_skb.part.0", "kfree_skb", "__udp4_lib_rcv", "udp_rcv"];
+        assert_eq!(freed("kfree_skb", &split).as_deref(), Some("__udp4_lib_rcv"));
+        assert_eq!(freed("nf_hook_slow", &["kfree_skb", "ip_forward"]).as_deref(), Some("nf_hook_slow"));
+        // Its caller has no name, or is not known at all.
+        assert_eq!(freed("kfree_skb", &["kfree_skb", ""]), None);
+        assert_eq!(freed("kfree_skb", &[]).as_deref(), Some("kfree_skb"));
+        assert_eq!(freed("", &split), None);
     }
 
     #[test]

@@ -149,8 +149,8 @@ pub struct TestArgs {
     /// Run only the core of the end-to-end suite, a test of each kind, and neither lints nor host tests
     #[arg(long)]
     pub core: bool,
-    /// How dnstrace attaches in the end-to-end suite [default: kprobe on 6.12 if that is not picked, its own choice
-    /// elsewhere]
+    /// How dnstrace attaches in the end-to-end suite [default: kprobe on 6.1 and fentry on 6.12 if they are not
+    /// picked, its own choice elsewhere]
     #[arg(long, value_enum, value_name = "WAY")]
     pub attach: Option<Attach>,
     /// Give up on a kernel's suite after this many seconds

@@ -24,9 +24,9 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The kernels that every change is tested on with the whole suite, once in each way of attaching: by fentry where that
-/// can be, and by kprobe alone.
-const WHOLE_SUITE: [(Kernel, Attach); 2] = [(Kernel::V6_1, Attach::Auto), (Kernel::V6_12, Attach::Kprobe)];
+/// The kernels that every change is tested on with the whole suite, once in each way of attaching, whichever is the
+/// default. 6.1 has no fentry for a function with 7 arguments, `__udp6_lib_err`.
+const WHOLE_SUITE: [(Kernel, Attach); 2] = [(Kernel::V6_1, Attach::Kprobe), (Kernel::V6_12, Attach::Fentry)];
 /// The others: that dnstrace attaches there, and a test of each kind.
 const CORE_SUITE: [Kernel; 3] = [Kernel::V5_10, Kernel::V6_18, Kernel::V7_2];
 /// Nodes with cgroup v1 differ in whose message it is, and in nothing else: the tests of pods run on one, too.
@@ -346,8 +346,8 @@ mod tests {
         let whole = "end-to-end suite, cgroup v2";
         let core = "core of the end-to-end suite, cgroup v2, --attach auto, on";
         let all = [
-            (&*format!("{whole}, --attach auto, on 6.1"), "e2e suite --attach auto"),
-            (&*format!("{whole}, --attach kprobe, on 6.12"), "e2e suite --attach kprobe"),
+            (&*format!("{whole}, --attach kprobe, on 6.1"), "e2e suite --attach kprobe"),
+            (&*format!("{whole}, --attach fentry, on 6.12"), "e2e suite --attach fentry"),
             (&*format!("{core} 5.10"), "e2e suite --core --attach auto"),
             (&*format!("{core} 6.18"), "e2e suite --core --attach auto"),
             (&*format!("{core} 7.2"), "e2e suite --core --attach auto"),
@@ -368,9 +368,9 @@ mod tests {
         assert_eq!(scripts("--core"), ["e2e suite --core --attach auto"; Kernel::ALL.len()]);
         assert_eq!(
             scripts("--only drops"),
-            ["e2e suite --only drops --attach auto", "e2e suite --only drops --attach kprobe"]
+            ["e2e suite --only drops --attach kprobe", "e2e suite --only drops --attach fentry"]
         );
-        assert_eq!(scripts("--only drops --attach fentry"), ["e2e suite --only drops --attach fentry"; 2]);
+        assert_eq!(scripts("--only drops --attach auto"), ["e2e suite --only drops --attach auto"; 2]);
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Tracker {
     }
 
     /// A socket whose connection has closed is another's by now if its state changes, even if nobody saw it opened.
-    fn forget_closed(&mut self, ends: &Ends, out: &mut Vec<Output>) {
+    pub(super) fn forget_closed(&mut self, ends: &Ends, out: &mut Vec<Output>) {
         let known = self.connections.at_socket(ends.netns, ends.socket);
         let is_over = |known: &&Traced| matches!(known.phase, Phase::Closed | Phase::GivenUp);
         if let Some(number) = known.filter(is_over).map(|known| known.number) {

@@ -28,7 +28,12 @@ impl Tracker {
         out: &mut Vec<Output>,
     ) -> u64 {
         let Conversation { netns, local, remote, role, .. } = *conversation;
-        self.connection_at(Ends { netns, socket, local, remote }, role, time, out)
+        let ends = Ends { netns, socket, local, remote };
+        if local.port() == 0 {
+            // It goes with a SYN: no connection that has closed at this socket is its own.
+            self.forget_closed(&ends, out);
+        }
+        self.connection_at(ends, role, time, out)
     }
 
     /// The number of the connection at this socket: another flow is another connection.

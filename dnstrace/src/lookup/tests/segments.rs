@@ -3,7 +3,7 @@
 use super::{packets::*, tcp::*, told::*, *};
 use crate::event::{
     ConfirmResult,
-    TcpState::{Close, Established, SynSent},
+    TcpState::{Close, Established, FinWait2, SynSent},
 };
 
 #[test]
@@ -217,4 +217,19 @@ fn a_query_that_goes_with_the_syn_is_told_what_befalls_that() {
     expect("opened", with(opened), &["1 A a.: answered: again syn"]);
     let failed = vec![t.fails(1_001 * MS, ECONNREFUSED)];
     expect("failed", with(failed), &["1 A a.: connect failed 2: again syn, connect errno 111"]);
+    // The socket had another connection to the same server before.
+    let before = Client { local: "10.244.1.7:50001".parse().unwrap(), ..tcp() };
+    let mut asks = sends.clone();
+    asks.local = "0.0.0.0:0".parse().unwrap();
+    let inputs = vec![
+        before.opens(0),
+        before.is_open(1),
+        before.closes(2),
+        before.turns(3, FinWait2, Close),
+        asks.asks(MS, 1, "a.").into(),
+        t.opens(MS + 1),
+        t.is_open(2 * MS),
+        t.gets(3 * MS, answer(1, "a.")).into(),
+    ];
+    expect("anew", inputs, &["1 A a.: answered"]);
 }

@@ -85,13 +85,19 @@ fn ask(socket: &UdpSocket, name: &[u8], answers: usize) -> Result<()> {
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.send_to(&query, (GROUP, PORT))?;
     let mut buffer = [0; 1500];
-    for _ in 0..answers {
+    let mut taken = 0;
+    while taken < answers {
         let (length, from) = socket.recv_from(&mut buffer).context("no answer")?;
+        // A bridge in hairpin mode brings the question back.
+        if buffer[..length] == query {
+            continue;
+        }
         let Some(address) = buffer[..length].get(HEADER..).and_then(|rest| rest.strip_prefix(&record[..]))
         else {
             bail!("{from} sent something else")
         };
         println!("{}", address.iter().map(u8::to_string).collect::<Vec<_>>().join("."));
+        taken += 1;
     }
     Ok(())
 }

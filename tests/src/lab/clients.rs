@@ -17,6 +17,7 @@ use super::{
     pod::Pod,
     process::{Output, Process, command, finish},
 };
+use crate::serve::LISTENING;
 
 const SOURCES: &[(&str, &str)] = &[
     ("lookup.c", include_str!("../../clients/lookup.c")),
@@ -24,6 +25,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("ask.c", include_str!("../../clients/ask.c")),
     ("stream.c", include_str!("../../clients/stream.c")),
     ("talk.c", include_str!("../../clients/talk.c")),
+    ("offload.c", include_str!("../../clients/offload.c")),
     ("race.c", include_str!("../../clients/race.c")),
     ("pause.c", include_str!("../../clients/pause.c")),
     ("query.h", include_str!("../../clients/query.h")),
@@ -45,6 +47,8 @@ pub enum Client {
     Stream,
     /// A TCP connection step by step.
     Talk,
+    /// Several UDP messages in one call, and the server that answers them so.
+    Offload,
     /// Several queries of one socket at the same moment from several CPUs.
     Race,
     /// Asks nothing: the program of containerd's sandbox image.
@@ -52,13 +56,14 @@ pub enum Client {
 }
 
 impl Client {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LookupGlibc,
         Self::LookupMusl,
         Self::Sockets,
         Self::Ask,
         Self::Stream,
         Self::Talk,
+        Self::Offload,
         Self::Race,
         Self::Pause,
     ];
@@ -72,6 +77,7 @@ impl Client {
             Self::Ask => "ask",
             Self::Stream => "stream",
             Self::Talk => "talk",
+            Self::Offload => "offload",
             Self::Race => "race",
             Self::Pause => "pause",
         }
@@ -88,6 +94,7 @@ impl Client {
             Self::Ask => "ask.c",
             Self::Stream => "stream.c",
             Self::Talk => "talk.c",
+            Self::Offload => "offload.c",
             Self::Race => "race.c",
             Self::Pause => "pause.c",
         }
@@ -196,6 +203,28 @@ impl Clients {
     pub fn start_talk(&self, pod: &Pod, container: &str, args: &[&str]) -> Result<Talking> {
         let path = self.path(Client::Talk)?;
         Ok(Talking(pod.spawn(container, &[&[path.to_str().context("no UTF-8")?], args].concat())?))
+    }
+
+    /// Has `offload` ask so many bursts in a container.
+    pub fn offload(
+        &self,
+        pod: &Pod,
+        container: &str,
+        server: &str,
+        tag: &str,
+        bursts: u64,
+    ) -> Result<OffloadTally> {
+        let args = ["ask", server, "53", tag, &bursts.to_string()];
+        self.tally(Client::Offload, pod, container, &args)
+    }
+
+    /// Starts the server of `offload` in a container.
+    pub fn start_offload_server(&self, pod: &Pod, container: &str) -> Result<Process> {
+        let path = self.path(Client::Offload)?;
+        let mut process = pod.spawn(container, &[path.to_str().context("no UTF-8")?, "serve", "53"])?;
+        let line = process.read_line()?;
+        ensure!(line == LISTENING, "offload said {line:?}");
+        Ok(process)
     }
 
     /// Runs `race` in a container with the options its source describes.
@@ -340,6 +369,16 @@ pub struct Way {
     pub errors: u64,
     /// The errno of the last failed call, such as `ENOSYS` where the kernel has no io_uring.
     pub error: Option<String>,
+}
+
+/// What `offload` reported.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct OffloadTally {
+    pub pid: u32,
+    pub sent: u64,
+    pub received: u64,
+    /// Calls that received several messages.
+    pub coalesced: u64,
 }
 
 /// What `race` reported.

@@ -30,6 +30,14 @@ impl Family {
         }
     }
 
+    /// Where groups of hosts are; no network plugin masquerades what goes there.
+    fn multicast(self) -> &'static str {
+        match self {
+            Self::V4 => "224.0.0.0/4",
+            Self::V6 => "ff00::/8",
+        }
+    }
+
     /// The prefix length of a single address.
     fn host_bits(self) -> u8 {
         match self {
@@ -42,7 +50,7 @@ impl Family {
 /// The rules that stand whatever Services there are: the jumps into kube-proxy's chains, its masquerading, and the
 /// network plugin's masquerading of what leaves the cluster. To be loaded once, without flushing.
 pub fn base_rules(family: Family) -> String {
-    let cidr = family.cluster_cidr();
+    let (cidr, multicast) = (family.cluster_cidr(), family.multicast());
     format!(
         "*filter
 :KUBE-SERVICES - [0:0]
@@ -61,6 +69,7 @@ COMMIT
 -A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
 -A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
 -A POSTROUTING -m comment --comment \"kubernetes postrouting rules\" -j KUBE-POSTROUTING
+-A POSTROUTING -d {multicast} -m comment --comment \"cni multicast\" -j RETURN
 -A POSTROUTING -s {cidr} ! -d {cidr} -m comment --comment \"cni egress\" -j MASQUERADE --random-fully
 -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
 -A KUBE-POSTROUTING -j MARK --xor-mark 0x4000

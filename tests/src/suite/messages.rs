@@ -16,13 +16,11 @@ use crate::lab::{
     counters::Snmp,
     dns_server::Serve,
     pod::{Pod, PodOptions},
-    zone::LARGE_SIZES,
 };
 
 pub const TESTS: &[Test] = &[
     Test::core("10,000 lookups of four clients in three pods", lookups_of_four_clients_in_three_pods),
     Test::core("every way of sending and receiving", every_way_of_sending_and_receiving),
-    Test::core("large answers are whole or said to be cut", large_answers_are_whole_or_said_to_be_cut),
     Test::new("an unanswered query and its retries", an_unanswered_query_and_its_retries),
     Test::core("what is not DNS is said to be not DNS", what_is_not_dns),
     Test::new("pods with the same port and ids do not mix", pods_with_the_same_port_and_ids),
@@ -60,10 +58,10 @@ fn lookups_of_four_clients_in_three_pods(bench: &Bench) -> Result<()> {
             asking.join().ok().context("the sockets client's thread died")?
         })
     })?;
-    each_name_once(&lines, "sockets", "shop", "cart-7d4f", "cart", sockets)?;
-    each_name_once(&lines, "lookup-glibc", "shop", "web-0", "web", 2 * glibc)?;
-    each_name_once(&lines, "lookup-musl", "kube-system", "kube-proxy-m4x9d", "app", 2 * musl)?;
-    each_name_once(&lines, "dig", "shop", "cart-7d4f", "proxy", digs)?;
+    each_name_once(lines.asked_by("sockets"), ["shop", "cart-7d4f", "cart"], sockets)?;
+    each_name_once(lines.asked_by("lookup-glibc"), ["shop", "web-0", "web"], 2 * glibc)?;
+    each_name_once(lines.asked_by("lookup-musl"), ["kube-system", "kube-proxy-m4x9d", "app"], 2 * musl)?;
+    each_name_once(lines.asked_by("dig"), ["shop", "cart-7d4f", "proxy"], digs)?;
     ensure!(lines.messages.is_empty(), "{:?}", lines.messages.first());
 
     // What the kernel counted in each client's namespace is what dnstrace saw there.
@@ -86,13 +84,16 @@ fn lookups_of_four_clients_in_three_pods(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Each of `count` questions was asked by the right process of the right pod, once, and answered.
-fn each_name_once(lines: &Lines, comm: &str, ns: &str, pod: &str, container: &str, count: u64) -> Result<()> {
+/// Each of `count` questions was asked by one process of the right pod (namespace, pod, container), once, and answered.
+pub(super) fn each_name_once<'a>(
+    queries: impl Iterator<Item = &'a Value>,
+    who: [&str; 3],
+    count: u64,
+) -> Result<()> {
     let mut seen = BTreeMap::new();
     let mut pids = BTreeMap::new();
-    for query in lines.asked_by(comm) {
-        let who = (&query["namespace"], &query["pod"], &query["container"]);
-        ensure!(who == (&ns.into(), &pod.into(), &container.into()), "{query}");
+    for query in queries {
+        ensure!(["namespace", "pod", "container"].map(|field| &query[field]) == who, "{query}");
         ensure!(query["outcome"] == "answered" && query["rcode"] == "NOERROR", "{query}");
         let latency = query["latency_ns"].as_u64().context("no latency")?;
         ensure!(latency > 0, "{query}");
@@ -100,10 +101,10 @@ fn each_name_once(lines: &Lines, comm: &str, ns: &str, pod: &str, container: &st
         *seen.entry((query["qname"].to_string(), query["qtype"].to_string())).or_insert(0) += 1;
         *pids.entry(query["pid"].as_u64()).or_insert(0) += 1;
     }
-    ensure!(seen.len() as u64 == count, "{comm}: {} different questions of {count}", seen.len());
+    ensure!(seen.len() as u64 == count, "{who:?}: {} different questions of {count}", seen.len());
     let doubled = seen.iter().find(|(_, times)| **times != 1);
-    ensure!(doubled.is_none(), "{comm}: {doubled:?}");
-    ensure!(pids.len() == 1, "{comm}: {pids:?}");
+    ensure!(doubled.is_none(), "{who:?}: {doubled:?}");
+    ensure!(pids.len() == 1, "{who:?}: {pids:?}");
     Ok(())
 }
 
@@ -139,31 +140,6 @@ fn every_way_of_sending_and_receiving(bench: &Bench) -> Result<()> {
     }
     ensure!(lines.messages.is_empty(), "{:?}", lines.messages.first());
     ensure!(lines.queries.len() as u64 == tally.sent, "{} of {}", lines.queries.len(), tally.sent);
-    Ok(())
-}
-
-fn large_answers_are_whole_or_said_to_be_cut(bench: &Bench) -> Result<()> {
-    let (lines, ()) = Said::lines_of(&["-p", "cart-7d4f"], || {
-        for size in LARGE_SIZES {
-            let name = format!("txt-{size}.large.cluster.local");
-            dig(&bench.lab.cart, "cart", &["+ignore", "+bufsize=4096", &name, "TXT"])?.success()?;
-        }
-        Ok(())
-    })?;
-    for size in LARGE_SIZES {
-        let name = format!("txt-{size}.large.cluster.local.");
-        let query = lines.queries.iter().find(|query| query["qname"] == *name).context("not seen")?;
-        let answer = &query["attempts"][0]["answer"];
-        if answer["truncated"] == true {
-            continue;
-        }
-        let records = query["answers"].as_array().context("no answers")?;
-        let text = |record: &Value| record["data"].as_str().map_or(0, str::len);
-        let is_whole = records.iter().map(text).sum::<usize>() == size;
-        let is_cut = answer["defect"].as_str().is_some_and(|defect| defect.contains("bytes not captured"));
-        ensure!(is_whole != is_cut, "{query}");
-        ensure!(size > 1400 || is_whole, "one packet holds it: {query}");
-    }
     Ok(())
 }
 

@@ -1,19 +1,25 @@
 //! `e2e suite`: dnstrace, the built program, against the lab; what it prints is compared with what was really sent.
 
+mod cache;
 mod ends;
 mod fates;
+mod large;
+mod late;
 mod losses;
 mod messages;
 mod owners;
+mod ports;
 pub mod race;
 mod refusals;
+mod stream;
 pub mod tracer;
 
-use std::{process::ExitCode, time::Instant};
+use std::{process::ExitCode, sync::Mutex, time::Instant};
 
 use anyhow::Result;
 use clap::Args;
 
+use self::tracer::Tracer;
 use crate::lab::{by_hand::NodeArgs, clients::Clients, default_lab::Lab};
 
 /// Runs dnstrace against the lab and checks every word; ends with the line `N passed, N failed`
@@ -38,6 +44,8 @@ pub struct SuiteArgs {
 pub struct Bench {
     pub lab: Lab,
     pub clients: Clients,
+    /// A trace that was started before the node was made, until a test takes it.
+    early: Mutex<Option<Result<Tracer>>>,
     /// Whether this is the short selection.
     core: bool,
 }
@@ -79,11 +87,28 @@ pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         tracer::attach_by(way);
     }
     let started = Instant::now();
-    let bench = Bench { lab: Lab::start(args.node.start()?)?, clients: Clients::new()?, core: args.core };
+    let early = late::TESTS.iter().any(|test| test.is_picked(args)).then(late::start);
+    let bench = Bench {
+        lab: Lab::start(args.node.start()?)?,
+        clients: Clients::new()?,
+        early: Mutex::new(early),
+        core: args.core,
+    };
     println!("{:>7.2} s  the lab is built", started.elapsed().as_secs_f64());
-    let tests =
-        [messages::TESTS, owners::TESTS, refusals::TESTS, ends::TESTS, losses::TESTS, &fates::tests()]
-            .concat();
+    let tests = [
+        late::TESTS,
+        messages::TESTS,
+        stream::TESTS,
+        large::TESTS,
+        ports::TESTS,
+        cache::TESTS,
+        owners::TESTS,
+        refusals::TESTS,
+        ends::TESTS,
+        losses::TESTS,
+        &fates::tests(),
+    ]
+    .concat();
     let (mut passed, mut failed) = (0, 0);
     for Test { name, run, .. } in tests.iter().filter(|test| test.is_picked(args)) {
         let started = Instant::now();

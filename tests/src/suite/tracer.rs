@@ -120,36 +120,44 @@ impl Drop for Tracer {
 }
 
 /// JSON lines of a whole trace.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Lines {
     pub queries: Vec<Value>,
     pub messages: Vec<Value>,
     /// What befell packets that belong to no query under way.
     pub packets: Vec<Value>,
+    /// TCP connections that have something to tell beside their queries.
+    pub connections: Vec<Value>,
     pub summary: Value,
 }
 
 impl Said {
     /// Traces what `traffic` does, with `-o json`, and returns the lines; nothing may have been lost.
     pub fn lines_of<T>(args: &[&str], traffic: impl FnOnce() -> Result<T>) -> Result<(Lines, T)> {
-        let tracer = Tracer::start(&[&["-o", "json"], args].concat())?;
-        let done = traffic()?;
-        let said = tracer.end(Signal::SIGINT)?;
-        ensure!(said.status.success(), "{said:?}");
+        let (said, done) = Self::of(&[&["-o", "json"], args].concat(), traffic)?;
         ensure!(said.stderr.contains("nothing was lost"), "{}", said.stderr);
         Ok((said.lines()?, done))
     }
 
+    /// Traces what `traffic` does.
+    pub fn of<T>(args: &[&str], traffic: impl FnOnce() -> Result<T>) -> Result<(Self, T)> {
+        let tracer = Tracer::start(args)?;
+        let done = traffic()?;
+        let said = tracer.end(Signal::SIGINT)?;
+        ensure!(said.status.success(), "{said:?}");
+        Ok((said, done))
+    }
+
     /// What was printed as JSON.
     pub fn lines(&self) -> Result<Lines> {
-        let mut lines =
-            Lines { queries: Vec::new(), messages: Vec::new(), packets: Vec::new(), summary: Value::Null };
+        let mut lines = Lines::default();
         for line in self.stdout.lines() {
             let value: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
             match value["kind"].as_str() {
                 Some("query") => lines.queries.push(value),
                 Some("message") => lines.messages.push(value),
                 Some("packet") => lines.packets.push(value),
+                Some("connection") => lines.connections.push(value),
                 Some("summary") => lines.summary = value,
                 other => bail!("a line of kind {other:?}: {line}"),
             }

@@ -2,10 +2,11 @@
 
 mod conntrack;
 mod drops;
-mod proof;
+pub(super) mod proof;
 mod resolvers;
 mod sockets;
 mod table;
+mod tcp;
 mod ways;
 
 use std::{
@@ -22,7 +23,8 @@ use crate::lab::{CLUSTER_DNS, trouble::Stage};
 
 /// All tests of fates.
 pub fn tests() -> Vec<Test> {
-    [conntrack::TESTS, table::TESTS, drops::TESTS, sockets::TESTS, resolvers::TESTS, ways::TESTS].concat()
+    [conntrack::TESTS, table::TESTS, drops::TESTS, sockets::TESTS, resolvers::TESTS, ways::TESTS, tcp::TESTS]
+        .concat()
 }
 
 /// The pod in trouble, and the one beside it that is well.

@@ -136,7 +136,9 @@ const DROP_REASON: usize = 2;
 /// - `conntrack OUTCOME`, and of a failed insertion its cause
 /// - `drop OF REASON FUNCTION HOOK`, with `-` for what is null, and at the end `full` or `unread` where it was
 /// - `icmp OF DIRECTION TYPE/CODE`
-/// - `send_failed ERRNO`
+/// - `send_failed ERRNO`, `connect_failed ERRNO`
+/// - `retransmitted OF`
+/// - `connection_ended END`
 /// - `evicted`
 pub fn words(step: &Value) -> String {
     let text = |field: &str| step[field].as_str().unwrap_or("-");
@@ -156,7 +158,9 @@ pub fn words(step: &Value) -> String {
             if step["arrived_ktime_ns"].is_u64() { " unread" } else { "" },
         ),
         "icmp" => format!("icmp {} {} {}/{}", text("of"), text("direction"), step["type"], step["code"]),
-        "send_failed" => format!("send_failed {}", text("error")),
+        "send_failed" | "connect_failed" => format!("{kind} {}", text("error")),
+        "retransmitted" => format!("retransmitted {}", text("of")),
+        "connection_ended" => format!("connection_ended {}", text("end")),
         _ => kind.to_owned(),
     }
 }

@@ -1,0 +1,75 @@
+//! NodeLocal DNSCache: a cache on the node that takes queries over UDP and asks the cluster DNS over TCP.
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+use super::{
+    Bench, Test,
+    fates::proof::{list, words},
+    tracer::Said,
+};
+use crate::lab::{
+    CLUSTER_DNS,
+    dns_server::Unbound,
+    pod::{Pod, PodOptions},
+};
+
+pub const TESTS: &[Test] = &[Test::new("a cache that asks over TCP", a_cache_that_asks_over_tcp)];
+
+const QUERIES: u64 = 100;
+
+fn a_cache_that_asks_over_tcp(bench: &Bench) -> Result<()> {
+    let specs = ["node-local-dns-4kq7z", "node-local-dns-9xw2m"]
+        .map(|name| ("kube-system", name, PodOptions::default()));
+    let pods = Pod::start_all(&bench.lab.node, &specs)?;
+    let (lines, ()) = Said::lines_of(&["-A"], || {
+        // Not earlier: it would have a connection open before the trace.
+        let _good = Unbound::start_forwarding(&pods[0], CLUSTER_DNS)?;
+        // Nobody listens there.
+        let _bad = Unbound::start_forwarding(&pods[1], bench.lab.web.ip)?;
+        let (server, count) = (pods[0].ip.to_string(), QUERIES.to_string());
+        let options = ["--server", &server, "--tag", "cached", "--bulk", &count, "--window", "4"];
+        let tally = bench.clients.sockets(&bench.lab.cart, "cart", &options)?;
+        ensure!(tally.received == QUERIES, "{tally:?}");
+        let question = format!("refused-upstream.test.cluster.local/A@{}", pods[1].ip);
+        let run = bench.clients.ask(&bench.lab.cart, "cart", &["--timeout-ms", "10000", &question])?;
+        // SERVFAIL
+        ensure!(run.questions[0].rcode == Some(2), "{run:?}");
+        Ok(())
+    })?;
+    ensure!(lines.messages.is_empty(), "{:?}", lines.messages);
+    let legs = [
+        ("client", "cart-7d4f", "udp"),
+        ("server", "node-local-dns-4kq7z", "udp"),
+        ("client", "node-local-dns-4kq7z", "tcp"),
+    ];
+    for (role, pod, transport) in legs {
+        let is_it = |query: &&Value| {
+            let of_tag = query["qname"].as_str().is_some_and(|name| name.contains(".cached."));
+            of_tag && query["role"] == role && query["pod"] == pod
+        };
+        let seen: Vec<_> = lines.queries.iter().filter(is_it).collect();
+        ensure!(seen.len() as u64 == QUERIES, "{} queries of the {role} {pod}", seen.len());
+        for query in seen {
+            ensure!(list(&query["attempts"]).count() == 1, "{query}");
+            let attempt = &query["attempts"][0];
+            ensure!(attempt["fate"] == "answered" && attempt["transport"] == transport, "{query}");
+        }
+    }
+    let endpoints: Vec<_> = bench.lab.dns.pods.iter().map(|pod| pod.ip.to_string()).collect();
+    for query in lines.asked_by("unbound").filter(|query| query["pod"] == "node-local-dns-4kq7z") {
+        let attempt = &query["attempts"][0];
+        let endpoint = attempt["endpoint"].as_str().unwrap_or_default();
+        ensure!(endpoints.iter().any(|address| address == endpoint), "{query}");
+        ensure!(attempt["connection"]["connect_ns"].as_u64() > Some(0), "{query}");
+    }
+    let refused = lines.connections.iter().filter(|line| line["pod"] == "node-local-dns-9xw2m");
+    let refused: Vec<_> = refused.collect();
+    ensure!(!refused.is_empty() && refused.len() == lines.connections.len(), "{:?}", lines.connections);
+    for connection in refused {
+        ensure!(connection["server"] == bench.lab.web.ip.to_string(), "{connection}");
+        let steps: Vec<_> = list(&connection["steps"]).map(words).collect();
+        ensure!(steps.last().is_some_and(|step| step == "connect_failed ECONNREFUSED"), "{connection}");
+    }
+    Ok(())
+}

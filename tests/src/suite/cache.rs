@@ -51,17 +51,19 @@ fn a_cache_that_asks_over_tcp(bench: &Bench) -> Result<()> {
         let seen: Vec<_> = lines.queries.iter().filter(is_it).collect();
         ensure!(seen.len() as u64 == QUERIES, "{} queries of the {role} {pod}", seen.len());
         for query in seen {
-            ensure!(list(&query["attempts"]).count() == 1, "{query}");
-            let attempt = &query["attempts"][0];
-            ensure!(attempt["fate"] == "answered" && attempt["transport"] == transport, "{query}");
+            ensure!(query["outcome"] == "answered", "{query}");
+            let attempts: Vec<_> = list(&query["attempts"]).collect();
+            ensure!(attempts.iter().all(|attempt| attempt["transport"] == transport), "{query}");
+            // unbound gives up a connection now and then, and asks again over another.
+            ensure!(attempts.len() == 1 || transport == "tcp", "{query}");
         }
     }
     let endpoints: Vec<_> = bench.lab.dns.pods.iter().map(|pod| pod.ip.to_string()).collect();
     for query in lines.asked_by("unbound").filter(|query| query["pod"] == "node-local-dns-4kq7z") {
-        let attempt = &query["attempts"][0];
-        let endpoint = attempt["endpoint"].as_str().unwrap_or_default();
-        ensure!(endpoints.iter().any(|address| address == endpoint), "{query}");
-        ensure!(attempt["connection"]["connect_ns"].as_u64() > Some(0), "{query}");
+        for attempt in list(&query["attempts"]) {
+            let endpoint = attempt["endpoint"].as_str().unwrap_or_default();
+            ensure!(endpoints.iter().any(|address| address == endpoint), "{query}");
+        }
     }
     let refused = lines.connections.iter().filter(|line| line["pod"] == "node-local-dns-9xw2m");
     let refused: Vec<_> = refused.collect();

@@ -46,6 +46,7 @@ pub(super) struct ConnectionLine<'a> {
     open_ns: Option<u64>,
     /// That the peer has acknowledged. Null if its end was not seen: the kernel tells them then.
     bytes_sent: Option<u64>,
+    /// The peer's FIN is one of them, should it have come before the socket was gone.
     bytes_received: Option<u64>,
     /// The kernel's smoothed round-trip time.
     rtt_ns: Option<u64>,

@@ -185,8 +185,8 @@ pub struct Config {
     /// TCP ports of DNS over TLS and over HTTPS, CPU order; 0: not wanted. Of the latter only the addresses in the map
     /// `DOH_RESOLVERS` count.
     pub encrypted_ports: [u16; 2],
-    /// Zero.
-    pub reserved: u32,
+    /// 1: the `tcp_retransmit_skb` tracepoint hands over an error.
+    pub retransmit_error: u32,
     /// Process name that is traced, with [`target::COMM`], NUL-padded.
     pub comm: [u8; crate::wire::COMM_LEN],
 }
@@ -204,7 +204,7 @@ impl Config {
         iter_mask: 0xff,
         tcp_recv_flags: 3,
         encrypted_ports: [0; 2],
-        reserved: 0,
+        retransmit_error: 0,
         comm: [0; crate::wire::COMM_LEN],
     };
 }

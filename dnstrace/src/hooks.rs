@@ -24,7 +24,7 @@ struct Line {
     /// `kprobe`, `kprobe_pair`, `fentry`, `fentry_pair`, `raw_tracepoint`
     kind: Option<&'static str>,
     attached: bool,
-    /// Why it is not attached.
+    /// Why it is not attached, or not in the way that was tried first.
     why: Option<String>,
     lost_without: &'static str,
 }
@@ -46,15 +46,19 @@ pub fn list(format: Format, attach: AttachMode) -> Result<()> {
         doh_resolvers: Vec::new(),
     };
     let (capture, _ring) = Capture::try_all(&request)?;
-    let mut stdout = io::stdout().lock();
+    let mut text = String::new();
     for line in lines(capture.attached(), capture.missing()) {
-        let text = match format {
+        text += &match format {
             Format::Json => serde_json::to_string(&line)?,
             Format::Table => line.text(),
         };
-        writeln!(stdout, "{text}")?;
+        text.push('\n');
     }
-    Ok(())
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 /// In the order of the table.
@@ -67,7 +71,10 @@ fn lines(attached: &[Attached], missing: &[Missing]) -> Vec<Line> {
             target: attached.map(|attached| attached.target),
             kind: attached.map(|attached| attached.way.name()),
             attached: attached.is_some(),
-            why: missing.map(|missing| missing.why.clone()),
+            why: match attached {
+                Some(attached) => attached.refused.clone(),
+                None => missing.map(|missing| missing.why.clone()),
+            },
             lost_without: row.lost_without,
         }
     });
@@ -78,7 +85,10 @@ impl Line {
     /// `kprobe         udp_rcv` or `-              udp_rcv: this kernel has no such function; not seen: ...`
     fn text(&self) -> String {
         match (self.target, self.kind) {
-            (Some(target), Some(kind)) => format!("{kind:<14}  {target}"),
+            (Some(target), Some(kind)) => match &self.why {
+                Some(why) => format!("{kind:<14}  {target} (not in the first way: {why})"),
+                None => format!("{kind:<14}  {target}"),
+            },
             _ => format!(
                 "{:<14}  {}: {}; not seen: {}",
                 "-",

@@ -58,8 +58,12 @@ impl Losses {
     /// one for what could not be compared.
     pub fn text(&self) -> String {
         let mut text: String = self.lines().iter().map(|line| format!("LOST: {line}\n")).collect();
-        if text.is_empty() {
-            text.push_str("nothing was lost\n");
+        let skipped = self.skipped();
+        match (text.is_empty(), skipped.is_empty()) {
+            (true, true) => text.push_str("nothing was lost\n"),
+            (true, false) => text += &format!("nothing was lost as far as can be told: {skipped}\n"),
+            (false, true) => {}
+            (false, false) => text += &format!("perhaps lost: {skipped}\n"),
         }
         match self.namespaces_unchecked {
             0 => {}
@@ -70,6 +74,20 @@ impl Losses {
             }
         }
         text
+    }
+
+    /// Calls that may have been about anything: no loss for certain. Empty if there were none.
+    fn skipped(&self) -> String {
+        let hooks = self.hooks.iter().filter(|hook| hook.skipped > 0);
+        let calls: Vec<_> =
+            hooks.map(|HookLosses { hook, skipped, .. }| format!("{skipped} of {hook}")).collect();
+        if calls.is_empty() {
+            return String::new();
+        }
+        format!(
+            "calls not looked at, of any traffic, as the program was busy on that CPU: {}",
+            calls.join(", ")
+        )
     }
 
     /// A line for each loss.
@@ -101,11 +119,10 @@ impl Losses {
 impl HookLosses {
     /// A line for each cause.
     fn lines(&self) -> Vec<String> {
-        let Self { hook, ring_full, unreadable, skipped } = self;
+        let Self { hook, ring_full, unreadable, .. } = self;
         let causes = [
             (ring_full, format!("events of {hook} (ring full; try a larger --ring)")),
             (unreadable, format!("packets at {hook} (kernel memory not readable)")),
-            (skipped, format!("calls of {hook} (the kernel did not run the program: busy on that CPU)")),
         ];
         causes
             .iter()

@@ -24,6 +24,8 @@ pub struct Pipeline {
     /// Whose messages are seen for want of a better filter.
     others: Others,
     streams: Streams,
+    /// Bytes skipped of streams whose owner is not wanted: no loss.
+    skipped_of_others: u64,
     tracker: Tracker,
 }
 
@@ -34,6 +36,7 @@ impl Pipeline {
             namespace,
             others: Others::default(),
             streams: Streams::new(StreamLimits::default()),
+            skipped_of_others: 0,
             tracker: Tracker::new(limits, sight),
         }
     }
@@ -97,11 +100,10 @@ impl Pipeline {
         for framed in framed {
             match framed {
                 Framed::Message(seen) => self.message(seen, out),
-                Framed::Skipped(seen) => {
-                    if let Some(owner) = self.wanted_owner(&seen) {
-                        self.tracker.stream_skipped(seen, owner, out);
-                    }
-                }
+                Framed::Skipped(seen) => match self.wanted_owner(&seen) {
+                    Some(owner) => self.tracker.stream_skipped(seen, owner, out),
+                    None => self.skipped_of_others += u64::from(seen.length),
+                },
                 Framed::NotDns(seen) => {
                     if let Some(owner) = self.wanted_owner(&seen) {
                         self.tracker.stream_not_dns(seen, owner, out);
@@ -218,9 +220,10 @@ impl Pipeline {
         self.identifier.forgotten()
     }
 
-    /// What was not made out of the bytes of TCP connections.
+    /// What was not made out of the bytes of TCP connections of those who are wanted.
     pub fn stream_totals(&self) -> StreamTotals {
-        self.streams.totals()
+        let totals = self.streams.totals();
+        StreamTotals { skipped: totals.skipped.saturating_sub(self.skipped_of_others), ..totals }
     }
 
     /// What the tracker gave up for want of room.

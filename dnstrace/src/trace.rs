@@ -130,9 +130,9 @@ impl Trace {
     fn attach_conntrack(&mut self) {
         let attached = self.live.capture.attach_conntrack();
         self.pipeline.see(sight(&self.live.capture));
-        eprintln!("dnstrace: {CONNTRACK} was loaded: {attached} more hooks attached");
+        eprintln!("dnstrace: {CONNTRACK} was loaded: {attached} hooks attached to it");
         for missing in
-            self.live.capture.missing().iter().filter(|missing| missing.row.needs == Needs::Conntrack)
+            self.live.capture.missing().iter().filter(|missing| missing.row.needs == Needs::ConntrackModule)
         {
             say_missing(missing);
         }
@@ -170,7 +170,7 @@ impl Trace {
             queries_forgotten: totals.forgotten,
             owners_forgotten: self.pipeline.owners_forgotten(),
             stream_bytes_skipped: streams.skipped,
-            // Both know the same connections.
+            // Most connections are known to both: the larger number, not the sum.
             streams_forgotten: streams.forgotten.max(totals.connections),
             kernel_gaps: compared.gaps,
             namespaces_unchecked: compared.unchecked,

@@ -16,7 +16,7 @@ use dnstrace_ebpf::{
 
 use super::{
     entry::{Arguments, Returned, at_entry, at_return},
-    kernel::{IPPROTO_TCP, Skip, Sock, SocketAddress, current_to, watched},
+    kernel::{IPPROTO_TCP, Skip, Sock, SocketAddress, config, current_to, watched},
     ring::{count, header, output},
     target::{flow_wanted, is_encrypted_dns, remember, wanted},
 };
@@ -50,9 +50,13 @@ pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
 }
 
 /// `TRACE_EVENT(tcp_retransmit_skb, TP_PROTO(const struct sock *sk, const struct sk_buff *skb))`,
-/// include/trace/events/tcp.h, 5.10 to 7.2, with a third argument since 6.13.
+/// include/trace/events/tcp.h, 5.10 to 6.12; 6.18 has a third argument, `int err`, and fires as well if nothing was sent
+/// again because of that.
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 pub fn tcp_retransmit(ctx: RawTracePointContext) -> i32 {
+    if config!(retransmit_error) != 0 && ctx.arg::<u64>(2) as i32 != 0 {
+        return 0;
+    }
     count(&ctx, Hook::TcpRetransmit, try_retransmit(Sock(ctx.arg(0)))) as i32
 }
 
@@ -205,8 +209,12 @@ fn try_begin(ctx: &impl Arguments) -> Result<(), Skip> {
     flow.sport = sock.local_port()?;
     SocketAddress(ctx.argument(1)).destination_to(&mut flow)?;
     flow.protocol = IPPROTO_TCP;
-    flags_of(&flow)?;
     let thread = bpf_get_current_pid_tgid();
+    if flags_of(&flow).is_err() {
+        // Left behind by a call whose return was missed: this one's return must not take it for its own.
+        _ = CONNECTING.remove(thread);
+        return Err(Skip::NotOurs);
+    }
     // A full LRU map forgets another call: should that one fail, it is not told.
     _ = CONNECTING.insert(thread, Connecting { sock: sock.0, flow }, 0);
     Err(Skip::NotOurs)

@@ -11,7 +11,9 @@ use super::kernel::{Buffers, Skip, Sock};
 pub struct Receiving {
     sock: u64,
     pub buffers: Buffers,
-    /// Bytes of a TCP connection that have been told of.
+    /// Of a TCP connection: sequence number of the first byte that the call may receive.
+    pub seq: u32,
+    /// Of a TCP connection: bytes that have been told of.
     pub told: u32,
 }
 
@@ -20,10 +22,10 @@ pub struct Receiving {
 #[map]
 static RECEIVING: LruHashMap<u64, Receiving> = LruHashMap::with_max_entries(16_384, 0);
 
-/// The current thread begins to receive from this socket.
+/// The current thread begins to receive from this socket; of a TCP connection, what has this sequence number.
 #[inline(always)]
-pub fn begin(sock: Sock, buffers: Buffers) {
-    let receiving = Receiving { sock: sock.0, buffers, told: 0 };
+pub fn begin(sock: Sock, buffers: Buffers, seq: u32) {
+    let receiving = Receiving { sock: sock.0, buffers, seq, told: 0 };
     _ = RECEIVING.insert(bpf_get_current_pid_tgid(), receiving, 0);
 }
 

@@ -132,8 +132,8 @@ pub fn count(ctx: &impl EbpfContext, hook: Hook, result: Result<(), Skip>) -> u3
         unsafe { *lost += 1 };
     }
     if let Some(counters) = COUNTERS.get_ptr_mut(hook as u32) {
-        // SAFETY: this CPU's own slot. A raw tracepoint's program inside another may cost one of two counts made at one
-        // instant, not a count of losses altogether.
+        // SAFETY: this CPU's own slot. A program that interrupts another between its reading and writing may cost one of two
+        // counts made at one instant, not a count of losses altogether.
         let counters = unsafe { &mut *counters };
         match result {
             Ok(()) => counters.written += 1,

@@ -63,7 +63,8 @@ const MAX_RECORDS: u32 = 8;
 const NOT_TAKEN: u64 = 0x02 | 0x20;
 /// `MSG_FASTOPEN`
 const MSG_FASTOPEN: u32 = 0x2000_0000;
-/// `TCP_CLOSE`
+/// TCP states, include/net/tcp_states.h.
+const TCP_SYN_SENT: u8 = 2;
 const TCP_CLOSE: u8 = 7;
 
 at_entry!(
@@ -96,7 +97,7 @@ at_entry!(
 /// Whether the socket's connection carries DNS.
 #[inline(always)]
 fn is_dns(sock: Sock) -> Result<bool, Skip> {
-    Ok(watched(sock.local_port()?) || watched(sock.remote_port()?))
+    Ok(watched(sock.tcp_local_port()?) || watched(sock.remote_port()?))
 }
 
 #[inline(always)]
@@ -104,7 +105,8 @@ fn try_send(ctx: &impl Arguments) -> Result<(), Skip> {
     let sock = Sock(ctx.argument(0));
     let message = Message(ctx.argument(1));
     let state = sock.state()?;
-    let with_syn = state == TCP_CLOSE && message.flags()? & MSG_FASTOPEN != 0;
+    // With TCP_FASTOPEN_CONNECT the socket has been told to connect, and waits for these bytes to do it.
+    let with_syn = state == TCP_SYN_SENT || state == TCP_CLOSE && message.flags()? & MSG_FASTOPEN != 0;
     if !(is_dns(sock)? || with_syn && watched(message.port_to(sock)?)) {
         return Err(Skip::NotOurs);
     }
@@ -122,7 +124,9 @@ fn try_send(ctx: &impl Arguments) -> Result<(), Skip> {
     }
     whose(sock, head)?;
     remember(&head.flow);
-    write_bytes(work, message.buffers()?, 0, ctx.argument(2) as u32, Hook::TcpSendmsg)
+    let size = ctx.argument(2) as u32;
+    let limit = limit(sock.0, 0, size);
+    write_bytes(work, Cursor::new(message.buffers()?, 0, limit, size), Hook::TcpSendmsg)
 }
 
 #[inline(always)]
@@ -131,14 +135,14 @@ fn try_begin(ctx: &impl Arguments) -> Result<(), Skip> {
     if !is_dns(sock)? {
         return Err(Skip::NotOurs);
     }
-    // Both are read before one is chosen: the verifier wants the places to be constants.
-    let (third, fourth) = (black_box(ctx.argument(3)), black_box(ctx.argument(4)));
-    let flags = if config!(tcp_recv_flags) == 4 { fourth } else { third };
+    // Each way reads its own place: to the verifier that must be a constant, and the other one need not exist.
+    let flags =
+        if config!(tcp_recv_flags) == 4 { black_box(ctx.argument(4)) } else { black_box(ctx.argument(3)) };
     if flags & NOT_TAKEN != 0 {
         forget();
         return Err(Skip::NotOurs);
     }
-    begin(sock, Message(ctx.argument(1)).buffers()?);
+    begin(sock, Message(ctx.argument(1)).buffers()?, sock.copied_seq()?);
     Err(Skip::NotOurs)
 }
 
@@ -154,6 +158,9 @@ fn try_receive(ctx: &impl Arguments) -> Result<(), Skip> {
     if copied <= receiving.told {
         return Err(Skip::NotOurs);
     }
+    let next = sock.copied_seq()?;
+    // Bytes that went another way (splice), by a call that left its memory behind, are nowhere to be read.
+    let in_memory = next.wrapping_sub(copied) == receiving.seq;
     let (buffers, begin) = (receiving.buffers, receiving.told);
     receiving.told = copied;
     let work = STREAM.get_ptr_mut(CLEANING).ok_or(Skip::Unreadable)?;
@@ -163,12 +170,13 @@ fn try_receive(ctx: &impl Arguments) -> Result<(), Skip> {
     head.direction = RECEIVED;
     head.state = sock.state()?;
     head.flags = 0;
-    head.seq = sock.copied_seq()?.wrapping_sub(copied - begin);
+    head.seq = next.wrapping_sub(copied - begin);
     sock.tcp_flow_to(&mut work.flow)?;
     whose(sock, head)?;
     remember(&work.flow);
     reverse_to(&work.flow, &mut head.flow);
-    write_bytes(work, buffers, begin, copied, Hook::TcpCleanupRbuf)
+    let limit = if in_memory { limit(sock.0, begin, copied) } else { begin };
+    write_bytes(work, Cursor::new(buffers, begin, limit, copied), Hook::TcpCleanupRbuf)
 }
 
 /// Fills in socket and task, if they are wanted.
@@ -199,12 +207,18 @@ struct Cursor {
     end: u32,
 }
 
-/// Writes bytes of a call, those from `begin` on, up to `end`, of what the program's memory holds: a record for each piece
-/// of memory; at last one for what is not captured.
+impl Cursor {
+    /// Of a call's bytes those from `begin` on, up to `end`, captured as far as `limit`.
+    #[inline(always)]
+    fn new(buffers: Buffers, begin: u32, limit: u32, end: u32) -> Self {
+        Self { buffers, skip: u64::from(begin), piece: 0, at: begin, limit, end }
+    }
+}
+
+/// Writes bytes of a call: a record for each piece of memory; at last one for what is not captured.
 #[inline(always)]
-fn write_bytes(work: &mut Work, buffers: Buffers, begin: u32, end: u32, hook: Hook) -> Result<(), Skip> {
-    let limit = limit(work.record.head.sock, begin, end);
-    work.cursor = Cursor { buffers, skip: u64::from(begin), piece: 0, at: begin, limit, end };
+fn write_bytes(work: &mut Work, cursor: Cursor, hook: Hook) -> Result<(), Skip> {
+    work.cursor = cursor;
     let flags = work.record.head.flags;
     let mut round = 0;
     while round < MAX_RECORDS && write_piece(work, hook)? {

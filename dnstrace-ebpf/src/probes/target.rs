@@ -9,7 +9,7 @@ use dnstrace_ebpf::{
     wire::{Flow, Packet, Task},
 };
 
-use super::kernel::{Cgroup, IPPROTO_TCP, Skip, config, encrypted};
+use super::kernel::{Cgroup, IPPROTO_TCP, Skip, config};
 
 /// Ids of the cgroups that are meant, each with all below it.
 #[map]
@@ -67,16 +67,17 @@ fn listed(cgroup: Cgroup) -> Result<bool, Skip> {
 #[map]
 static FLOWS: LruHashMap<Flow, u8> = LruHashMap::with_max_entries(65_536, 0);
 
-/// Whether it can only be told by what is remembered that this is DNS: over TLS or HTTPS.
+/// Whether it can only be told by what is remembered that this is DNS: over HTTPS, of which not everything on the port is.
 #[inline(always)]
-fn is_encrypted(flow: &Flow) -> bool {
-    flow.protocol == IPPROTO_TCP && (encrypted(flow.sport) || encrypted(flow.dport))
+fn is_https(flow: &Flow) -> bool {
+    let [_, https] = config!(encrypted_ports);
+    flow.protocol == IPPROTO_TCP && https != 0 && (flow.sport == https || flow.dport == https)
 }
 
 /// Remembers that packets of this flow, there and back, are wanted.
 #[inline(always)]
 pub fn remember(flow: &Flow) {
-    if config!(target) != 0 || is_encrypted(flow) {
+    if config!(target) != 0 || is_https(flow) {
         // An LRU map takes every key, or is out of memory for a moment: then the packet's fate stays untold.
         _ = FLOWS.insert(flow, 1, 0);
     }
@@ -99,10 +100,19 @@ pub fn packet_wanted(packet: &Packet, scratch: &mut Flow) -> bool {
 /// Whether the user asked for an entry of this flow in this namespace.
 #[inline(always)]
 pub fn flow_wanted(flow: &Flow, netns: u32) -> bool {
+    known(flow) || !is_https(flow) && namespace_meant(netns)
+}
+
+/// Whether everything in this namespace is wanted. Where single processes of it are, their flows alone tell.
+#[inline(always)]
+fn namespace_meant(netns: u32) -> bool {
     let bits = config!(target);
-    // SAFETY: as above.
-    let meant = || bits == 0 || bits & target::LISTED != 0 && unsafe { TARGET_NETNS.get(netns) }.is_some();
-    known(flow) || !is_encrypted(flow) && meant()
+    if bits == 0 {
+        return true;
+    }
+    let of_processes = bits & (target::PROCESS | target::COMM) != 0;
+    // SAFETY: the value is a marker that nobody writes after insertion.
+    bits & target::LISTED != 0 && !of_processes && unsafe { TARGET_NETNS.get(netns) }.is_some()
 }
 
 #[inline(always)]

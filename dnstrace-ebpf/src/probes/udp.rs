@@ -102,7 +102,7 @@ fn try_begin(ctx: &impl Arguments) -> Result<(), Skip> {
     if remote != 0 && !watched(remote) && !watched(sock.local_port()?) {
         return Err(Skip::NotOurs);
     }
-    begin(sock, Message(ctx.argument(1)).buffers()?);
+    begin(sock, Message(ctx.argument(1)).buffers()?, 0);
     Err(Skip::NotOurs)
 }
 

@@ -1,6 +1,6 @@
 //! Loads the eBPF object and attaches what the table of hooks lists.
 
-use std::{io, mem, net::IpAddr, path::Path};
+use std::{io, net::IpAddr, path::Path};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Pod,
@@ -48,12 +48,14 @@ pub struct Request {
 }
 
 /// A hook that is attached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Attached {
     pub row: Row,
     /// The kernel function or tracepoint.
     pub target: &'static str,
     pub way: Way,
+    /// Why not in the way that was tried first.
+    pub refused: Option<String>,
 }
 
 /// A hook that could not be attached, and why.
@@ -77,7 +79,7 @@ pub enum CaptureError {
     #[error("the eBPF object has no {0}: it does not belong to this dnstrace")]
     Object(&'static str),
     #[error(
-        "this kernel does not keep an fentry program from running twice at a time, or has no BTF for it: use --attach auto"
+        "this kernel takes no fentry programs, or does not keep one from running twice at a time: use --attach auto"
     )]
     NoFentry,
     #[error("cannot attach to {function}: {why}; without it dnstrace cannot see {lost}")]
@@ -98,6 +100,8 @@ pub struct Capture {
     attached: Vec<Attached>,
     missing: Vec<Missing>,
     mode: AttachMode,
+    /// The kernel keeps an fentry program from running twice at a time on a CPU.
+    guards_fentry: bool,
     /// BTF tells all that the hooks of connection tracking need.
     knows_conntrack: bool,
 }
@@ -148,9 +152,10 @@ impl Capture {
             attached: Vec::new(),
             missing: Vec::new(),
             mode: request.attach,
+            guards_fentry: offsets::guards_fentry(&btf),
             knows_conntrack: offsets::knows_conntrack(&offsets),
         };
-        capture.attach_all(offsets::guards_fentry(&btf))?;
+        capture.attach_all()?;
         Ok((capture, ring))
     }
 
@@ -183,41 +188,46 @@ impl Capture {
         }
     }
 
-    /// Tries once more to attach what connection tracking, loaded meanwhile, may offer now. Returns how many hooks are
-    /// attached by that.
+    /// Attaches the hooks in the module of connection tracking, which has just been loaded, perhaps again. Returns how many.
     pub fn attach_conntrack(&mut self) -> usize {
-        let before = self.attached.len();
-        let (again, missing) = mem::take(&mut self.missing)
-            .into_iter()
-            .partition(|missing| missing.row.needs == Needs::Conntrack);
-        self.missing = missing;
-        let rows: Vec<Row> = Vec::into_iter(again).map(|missing: Missing| missing.row).collect();
-        self.attach_rows(&rows, None);
-        self.attached.len() - before
+        let is_of_module = |row: &Row| row.needs == Needs::ConntrackModule;
+        self.attached.retain(|attached| !is_of_module(&attached.row));
+        self.missing.retain(|missing| !is_of_module(&missing.row));
+        let rows: Vec<Row> = TABLE.into_iter().filter(is_of_module).collect();
+        self.attach_rows(&rows);
+        self.attached.iter().filter(|attached| is_of_module(&attached.row)).count()
     }
 
-    fn attach_all(&mut self, fentry: bool) -> Result<(), CaptureError> {
-        // Parsing it again for aya is the price of fentry alone.
-        let btf = if fentry && self.mode != AttachMode::Kprobe { aya::Btf::from_sys_fs().ok() } else { None };
-        if self.mode == AttachMode::Fentry && btf.is_none() {
+    fn attach_all(&mut self) -> Result<(), CaptureError> {
+        if self.mode == AttachMode::Fentry && !self.guards_fentry {
             return Err(CaptureError::NoFentry);
         }
-        self.attach_rows(&TABLE, btf.as_ref());
+        self.attach_rows(&TABLE);
+        if self.mode == AttachMode::Fentry && !self.attached.iter().any(|attached| attached.way.is_fentry()) {
+            return Err(CaptureError::NoFentry);
+        }
+        let lacks_conntrack = self.missing.iter().any(|missing| missing.row.needs == Needs::ConntrackModule);
+        if lacks_conntrack && Path::new(CONNTRACK).exists() {
+            // Loaded meanwhile, before the hook was there that tells.
+            self.attach_conntrack();
+        }
         Ok(())
     }
 
     /// Attaches what can be attached of these rows; what cannot goes to the missing ones.
-    fn attach_rows(&mut self, rows: &[Row], fentry: Option<&aya::Btf>) {
+    fn attach_rows(&mut self, rows: &[Row]) {
         let functions: Vec<_> = rows.iter().flat_map(|row| row.targets).copied().collect();
         // Without the list the kernel itself says what it does not have, less clearly.
         let symbols = Symbols::load(Path::new("/proc/kallsyms"), &functions).ok();
-        let mut attacher = Attacher { ebpf: &mut self.ebpf, fentry };
+        let mut attacher = Attacher::new(&mut self.ebpf, self.mode, self.guards_fentry);
         for row in rows {
             let attached = check_needs(row, self.knows_conntrack)
                 .and_then(|()| choose_target(symbols.as_ref(), row))
                 .and_then(|target| Ok((target, attacher.attach(row, target)?)));
             match attached {
-                Ok((target, way)) => self.attached.push(Attached { row: *row, target, way }),
+                Ok((target, (way, refused))) => {
+                    self.attached.push(Attached { row: *row, target, way, refused });
+                }
                 Err(why) => self.missing.push(Missing { row: *row, why }),
             }
         }
@@ -255,10 +265,10 @@ fn fill<K: Pod>(ebpf: &mut Ebpf, name: &'static str, keys: &[K]) -> Result<(), C
 /// Whether BTF told what the row's programs need.
 fn check_needs(row: &Row, knows_conntrack: bool) -> Result<(), String> {
     match row.needs {
-        Needs::Conntrack if !knows_conntrack => {
+        Needs::ConntrackFields | Needs::ConntrackModule if !knows_conntrack => {
             Err("this kernel's BTF does not describe connection tracking".to_owned())
         }
-        Needs::Conntrack | Needs::Nothing => Ok(()),
+        Needs::ConntrackFields | Needs::ConntrackModule | Needs::Nothing => Ok(()),
     }
 }
 
@@ -270,7 +280,7 @@ fn choose_target(symbols: Option<&Symbols>, row: &Row) -> Result<&'static str, S
     match row.targets.iter().copied().find(known) {
         Some(target) if symbols.is_none_or(|symbols| symbols.is_unique_function(target)) => Ok(target),
         Some(_) => Err("this kernel has several functions of this name".to_owned()),
-        None if row.needs == Needs::Conntrack && !Path::new(CONNTRACK).exists() => {
+        None if row.needs == Needs::ConntrackModule && !Path::new(CONNTRACK).exists() => {
             Err("the module nf_conntrack is not loaded".to_owned())
         }
         None => Err("this kernel has no such function".to_owned()),

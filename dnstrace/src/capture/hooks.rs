@@ -25,8 +25,10 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
     Nothing,
-    /// Connection tracking: a module in most kernels.
-    Conntrack,
+    /// BTF of connection tracking's structures.
+    ConntrackFields,
+    /// Likewise, and its module: in most kernels it is one.
+    ConntrackModule,
 }
 
 /// One row.
@@ -131,7 +133,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
         program: "nf_conntrack_confirm",
         kind: Kind::Call,
         targets: &["__nf_conntrack_confirm"],
-        needs: Needs::Conntrack,
+        needs: Needs::ConntrackModule,
         mandatory: false,
         lost_without: "what connection tracking did to a query, and the endpoint behind a ClusterIP",
     },
@@ -140,7 +142,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
         program: "nf_ct_resolve_clash",
         kind: Kind::Entry,
         targets: &["nf_ct_resolve_clash"],
-        needs: Needs::Conntrack,
+        needs: Needs::ConntrackModule,
         mandatory: false,
         lost_without: "with which other query one clashed in connection tracking",
     },
@@ -149,7 +151,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
         program: "early_drop",
         kind: Kind::Call,
         targets: &["early_drop"],
-        needs: Needs::Conntrack,
+        needs: Needs::ConntrackModule,
         mandatory: false,
         lost_without: "that the connection tracking table was full",
     },
@@ -158,7 +160,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
         program: "nf_ct_delete",
         kind: Kind::Entry,
         targets: &["nf_ct_delete"],
-        needs: Needs::Conntrack,
+        needs: Needs::ConntrackModule,
         mandatory: false,
         lost_without: "queries whose entry was thrown out of the full connection tracking table",
     },
@@ -187,7 +189,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
         targets: &["__udp4_lib_err", "udp_err"],
         needs: Needs::Nothing,
         mandatory: false,
-        lost_without: "ICMP errors that come back for a query",
+        lost_without: "ICMP errors that come back for a query over UDP",
     },
     Row {
         hook: Hook::Udp6Err,
@@ -196,14 +198,14 @@ pub const TABLE: [Row; HOOKS as usize] = [
         targets: &["__udp6_lib_err", "udpv6_err"],
         needs: Needs::Nothing,
         mandatory: false,
-        lost_without: "ICMPv6 errors that come back for a query",
+        lost_without: "ICMPv6 errors that come back for a query over UDP",
     },
     Row {
         hook: Hook::Udp4Receive,
         program: "udp4_receive",
         kind: Kind::Entry,
         targets: &["__udp4_lib_rcv", "udp_rcv"],
-        needs: Needs::Conntrack,
+        needs: Needs::ConntrackFields,
         mandatory: false,
         lost_without: "that a query was not tracked (NOTRACK)",
     },
@@ -212,7 +214,7 @@ pub const TABLE: [Row; HOOKS as usize] = [
         program: "udp6_receive",
         kind: Kind::Entry,
         targets: &["__udp6_lib_rcv", "udpv6_rcv"],
-        needs: Needs::Conntrack,
+        needs: Needs::ConntrackFields,
         mandatory: false,
         lost_without: "that a query over IPv6 was not tracked (NOTRACK)",
     },

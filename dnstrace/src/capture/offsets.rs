@@ -124,6 +124,8 @@ pub fn configure(btf: &Btf, config: &mut Config) {
     config.iter_ubuf = iter_type("ITER_UBUF");
     // `iov_iter.type` held the direction in its lowest bit, until `iter_type` took its place (5.14).
     config.iter_mask = if btf.offset("iov_iter.iter_type").is_ok() { 0xff } else { 0xfe };
+    let arguments = btf.tracepoint_params("tcp_retransmit_skb").unwrap_or_default();
+    config.retransmit_error = u32::from(arguments.iter().any(|argument| argument == "int"));
     let arguments = btf.tracepoint_params("kfree_skb").unwrap_or_default();
     // An `int nonblock` stood before the flags up to 5.18.
     let arguments_of_tcp_recvmsg = btf.func_params("tcp_recvmsg").map_or(0, |arguments| arguments.len());
@@ -156,16 +158,24 @@ mod tests {
             let mut config = Config::EVERYTHING;
             configure(&btf, &mut config);
             assert!(knows_conntrack(&resolve(&btf).unwrap()), "{series}");
-            (*series, config.drop_reasons, config.iter_iovec, config.iter_ubuf, config.iter_mask)
+            (
+                *series,
+                config.drop_reasons,
+                config.iter_iovec,
+                config.iter_ubuf,
+                config.iter_mask,
+                config.tcp_recv_flags,
+                config.retransmit_error,
+            )
         });
         assert_eq!(
             told.collect::<Vec<_>>(),
             [
-                ("5.10", 0, 4, ABSENT, 0xfe),
-                ("6.1", 1, 0, 6, 0xff),
-                ("6.12", 1, 1, 0, 0xff),
-                ("6.18", 1, 1, 0, 0xff),
-                ("7.2", 1, 1, 0, 0xff),
+                ("5.10", 0, 4, ABSENT, 0xfe, 4, 0),
+                ("6.1", 1, 0, 6, 0xff, 3, 0),
+                ("6.12", 1, 1, 0, 0xff, 3, 0),
+                ("6.18", 1, 1, 0, 0xff, 3, 1),
+                ("7.2", 1, 1, 0, 0xff, 3, 1),
             ]
         );
     }

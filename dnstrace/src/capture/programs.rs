@@ -11,13 +11,13 @@ use super::hooks::{Kind, Row};
 /// How the programs get to the kernel's functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum AttachMode {
-    /// The way that costs less: fentry for what is built into the kernel, where the kernel allows it; else kprobe.
+    /// What sees most: kprobe, and fentry only where the kernel takes no kprobe.
     #[default]
     Auto,
     /// kprobe for every function.
     Kprobe,
-    /// fentry for what is built into the kernel, or nothing at all if the kernel has none; kprobe for modules and for
-    /// single functions that it refuses.
+    /// fentry for what is built into the kernel, kprobe for modules and for single functions that it refuses. Costs
+    /// less, but a kernel that preempts skips calls on a busy CPU; those are counted.
     Fentry,
 }
 
@@ -45,6 +45,10 @@ impl Way {
         }
     }
 
+    pub(super) fn is_fentry(self) -> bool {
+        matches!(self, Self::Fentry | Self::FentryPair)
+    }
+
     /// Names in the eBPF object of the programs of a row that is attached this way.
     pub(super) fn programs(self, row: &Row) -> Vec<String> {
         let program = row.program;
@@ -59,43 +63,69 @@ impl Way {
 
 /// What attaches programs of one object.
 pub(super) struct Attacher<'a> {
-    pub ebpf: &'a mut Ebpf,
-    /// The kernel's BTF, if fentry is wanted and can be had.
-    pub fentry: Option<&'a Btf>,
+    ebpf: &'a mut Ebpf,
+    mode: AttachMode,
+    /// The kernel's BTF as aya wants it, read when it is needed: that takes as long as a few dozen kprobes.
+    btf: Option<Btf>,
+    /// The kernel has fentry, and keeps a program from running twice at a time on a CPU.
+    guards_fentry: bool,
 }
 
-impl Attacher<'_> {
-    /// Attaches a row's programs to this function or tracepoint.
+impl<'a> Attacher<'a> {
+    pub fn new(ebpf: &'a mut Ebpf, mode: AttachMode, guards_fentry: bool) -> Self {
+        Self { ebpf, mode, btf: None, guards_fentry }
+    }
+
+    /// Attaches a row's programs to this function or tracepoint. Returns how, and why not in the way that was tried
+    /// first.
     ///
     /// # Errors
     /// What the kernel said, in one line.
-    pub fn attach(&mut self, row: &Row, target: &str) -> Result<Way, String> {
+    pub fn attach(&mut self, row: &Row, target: &str) -> Result<(Way, Option<String>), String> {
         if row.kind == Kind::RawTracepoint {
             let program: &mut RawTracePoint = program(self.ebpf, row.program)?;
             program.load().and_then(|()| program.attach(target).map(drop)).map_err(chain)?;
-            return Ok(Way::RawTracepoint);
+            return Ok((Way::RawTracepoint, None));
         }
         // What is a module's has no fentry programs: aya looks for functions in the kernel's own BTF alone.
-        let has_fentry = self.ebpf.program(&format!("{}_fentry", row.program)).is_some();
-        // Of functions with more than six arguments (`__udp6_lib_err`) the kernel takes fentry since 6.6 only.
-        match self.fentry {
-            Some(btf) if has_fentry => {
-                self.by_fentry(row, target, btf).or_else(|_| self.by_kprobe(row, target))
+        let has_fentry =
+            self.guards_fentry && self.ebpf.program(&format!("{}_fentry", row.program)).is_some();
+        let (first, second) = match self.mode {
+            AttachMode::Fentry if has_fentry => {
+                // Of functions with more than six arguments (`__udp6_lib_err`) the kernel takes fentry since 6.6 only.
+                (self.by_fentry(row, target), AttachMode::Kprobe)
             }
-            _ => self.by_kprobe(row, target),
+            AttachMode::Auto if has_fentry => (self.by_kprobe(row, target), AttachMode::Fentry),
+            _ => return Ok((self.by_kprobe(row, target)?, None)),
+        };
+        match (first, second) {
+            (Ok(way), _) => Ok((way, None)),
+            (Err(why), AttachMode::Kprobe) => Ok((self.by_kprobe(row, target)?, Some(why))),
+            (Err(why), _) => self.by_fentry(row, target).map(|way| (way, Some(why.clone()))).map_err(|_| why),
         }
     }
 
     fn by_kprobe(&mut self, row: &Row, target: &str) -> Result<Way, String> {
-        // The return first: an entry without its return would wait for it.
-        if row.kind == Kind::Call {
-            attach_kprobe(program(self.ebpf, &format!("{}_return", row.program))?, target).map_err(chain)?;
+        if row.kind == Kind::Entry {
+            attach_kprobe(program(self.ebpf, row.program)?, target).map_err(chain)?;
+            return Ok(Way::Kprobe);
         }
-        attach_kprobe(program(self.ebpf, row.program)?, target).map_err(chain)?;
-        Ok(if row.kind == Kind::Call { Way::KprobePair } else { Way::Kprobe })
+        // The return first: an entry without its return would wait for it.
+        let exit = format!("{}_return", row.program);
+        attach_kprobe(program(self.ebpf, &exit)?, target).map_err(chain)?;
+        if let Err(error) = attach_kprobe(program(self.ebpf, row.program)?, target) {
+            let program: &mut KProbe = program(self.ebpf, &exit)?;
+            program.unload().map_err(chain)?;
+            return Err(chain(error));
+        }
+        Ok(Way::KprobePair)
     }
 
-    fn by_fentry(&mut self, row: &Row, target: &str, btf: &Btf) -> Result<Way, String> {
+    fn by_fentry(&mut self, row: &Row, target: &str) -> Result<Way, String> {
+        let btf = match &self.btf {
+            Some(btf) => btf,
+            None => self.btf.insert(Btf::from_sys_fs().map_err(|error| error.to_string())?),
+        };
         let (entry, exit) = (format!("{}_fentry", row.program), format!("{}_fexit", row.program));
         if row.kind == Kind::Call {
             let program: &mut FExit = program(self.ebpf, &exit)?;
@@ -129,7 +159,11 @@ where
 }
 
 fn attach_kprobe(program: &mut KProbe, function: &str) -> Result<(), ProgramError> {
-    program.load()?;
+    match program.load() {
+        // It was attached to a module that has been unloaded since.
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+        Err(error) => return Err(error),
+    }
     program.attach(function, 0)?;
     Ok(())
 }

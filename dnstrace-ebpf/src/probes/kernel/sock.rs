@@ -76,14 +76,20 @@ impl Sock {
         Ok(eightfold >> 3)
     }
 
+    /// `inet_sk(sk)->inet_sport`: a TCP socket's local port, CPU order. `sk_num` is cleared when the connection is over
+    /// (`inet_put_port`), which the tracepoint of the last change of state and a late reader find.
+    #[inline(always)]
+    pub fn tcp_local_port(self) -> Result<u16, Skip> {
+        let port: u16 = read(self.0, offset!(inet_sport))?;
+        Ok(u16::from_be(port))
+    }
+
     /// Writes both ends of a TCP socket that is or was connected.
     #[inline(always)]
     pub fn tcp_flow_to(self, flow: &mut Flow) -> Result<(), Skip> {
         self.flow_to(flow)?;
         flow.protocol = IPPROTO_TCP;
-        // The one that the tracepoint of the last change of state finds is no longer `sk_num` (`inet_put_port`).
-        let port: u16 = read(self.0, offset!(inet_sport))?;
-        flow.sport = u16::from_be(port);
+        flow.sport = self.tcp_local_port()?;
         Ok(())
     }
 

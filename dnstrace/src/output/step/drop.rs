@@ -41,8 +41,10 @@ fn subject(leg: Leg, scene: &Scene) -> &'static str {
         (Leg::Answer, Transport::Udp, Some(_)) => "its answer was dropped",
         (Leg::Query, Transport::Udp, None) => "query dropped",
         (Leg::Answer, Transport::Udp, None) => "answer dropped",
-        (Leg::Query, Transport::Tcp, Some(_)) => "a segment of it was dropped",
-        (Leg::Answer, Transport::Tcp, Some(_)) => "a segment of its answer was dropped",
+        (Leg::Query, Transport::Tcp, Some(_)) => {
+            "a segment of its connection was dropped on its way to the server"
+        }
+        (Leg::Answer, Transport::Tcp, Some(_)) => "a segment of its connection was dropped on its way back",
         (Leg::Query, Transport::Tcp, None) => "segment to the server dropped",
         (Leg::Answer, Transport::Tcp, None) => "segment from the server dropped",
     }

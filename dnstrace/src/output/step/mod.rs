@@ -54,8 +54,8 @@ fn sent_again(leg: Leg, scene: &Scene) -> &'static str {
     match (leg, scene.of) {
         (Leg::Syn, _) => "SYN sent again",
         (Leg::SynAck, _) => "SYN-ACK sent again",
-        (Leg::Query, Some(_)) => "query sent again by TCP: not acknowledged in time",
-        (Leg::Answer, Some(_)) => "answer sent again by TCP: not acknowledged in time",
+        (Leg::Query, Some(_)) => "segment to the server sent again by TCP: not acknowledged in time",
+        (Leg::Answer, Some(_)) => "segment to the client sent again by TCP: not acknowledged in time",
         (Leg::Query | Leg::Answer, None) => "segment sent again by TCP: not acknowledged in time",
     }
 }

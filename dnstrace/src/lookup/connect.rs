@@ -171,6 +171,11 @@ impl Tracker {
         if let Some(connection) = self.connections.get_mut(number) {
             connection.established.get_or_insert(time);
             connection.seen_from_start |= from == TcpState::SynRecv;
+            let carrier = connection.carrier();
+            // Of a query that went with the SYN.
+            for place in self.table.carried_by(number) {
+                self.table.learn_opening(place, &carrier);
+            }
         }
         self.connections.set_phase(number, Phase::Open);
         self.keep_retries(number, time);

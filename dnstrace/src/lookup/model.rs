@@ -70,7 +70,8 @@ pub struct Attempt {
     pub fate: Fate,
 }
 
-/// The TCP connection of an attempt, as it was when the query was sent.
+/// The TCP connection of an attempt, as it was when the query was sent; of one that went with the SYN (TCP Fast Open), as it
+/// was opened then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Carrier {
     /// Serial number of the connection within the trace, from 1.

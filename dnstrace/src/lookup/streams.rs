@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    Attempt, Conversation, Observation, Output, Role, StrayReason, Tracker,
+    Attempt, Carrier, Conversation, Observation, Output, Role, StrayReason, Tracker,
     connections::{Ends, Traced},
     known::Known,
     open::{AFTER_CONNECTION, settling},
@@ -211,6 +211,16 @@ impl Table {
     }
 
     /// Learns the port that an attempt's socket got when the query was on its way.
+    /// Learns how the connection of an attempt was opened, if that was after it.
+    pub(super) fn learn_opening(&mut self, place: Place, opened: &Carrier) {
+        let carrier = self.attempt_mut(place).and_then(|attempt| attempt.carrier.as_mut());
+        if let Some(carrier) = carrier
+            && carrier.established.is_none()
+        {
+            *carrier = Carrier { queries_before: carrier.queries_before, ..*opened };
+        }
+    }
+
     fn learn_port(&mut self, place: Place, local: SocketAddr) {
         let Some(attempt) = self.attempt_mut(place) else { return };
         attempt.conversation.local = local;

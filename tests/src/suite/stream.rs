@@ -146,6 +146,7 @@ fn every_way_of_sending_and_receiving(bench: &Bench) -> Result<()> {
             let attempts: Vec<_> = list(&query["attempts"]).collect();
             ensure!(attempts.len() == 1 && attempts[0]["transport"] == "tcp", "{query}");
             ensure!(attempts[0]["server"] == **server && attempts[0]["fate"] == "answered", "{query}");
+            ensure!(attempts[0]["connection"]["connect_ns"].as_u64() > Some(0), "{query}");
             let padded = attempts[0]["bytes"].as_u64() > Some(60_000);
             ensure!(padded == way.way.starts_with("partial-"), "{query}");
         }

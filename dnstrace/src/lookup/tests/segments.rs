@@ -231,5 +231,9 @@ fn a_query_that_goes_with_the_syn_is_told_what_befalls_that() {
         t.is_open(2 * MS),
         t.gets(3 * MS, answer(1, "a.")).into(),
     ];
-    expect("anew", inputs, &["1 A a.: answered"]);
+    let out = run_all(inputs, Sight::default());
+    assert_eq!(told(&out), ["1 A a.: answered"]);
+    let carrier = queries(&out)[0].attempts[0].carrier.unwrap();
+    let (opened, established) = (Some(KernelTime(MS + 1)), Some(KernelTime(2 * MS)));
+    assert_eq!((carrier.opened, carrier.established, carrier.queries_before), (opened, established, 0));
 }

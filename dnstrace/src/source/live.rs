@@ -12,7 +12,7 @@ use crate::{
 use super::order::Order;
 
 /// How long an event is held back for an earlier one that another CPU has yet to write.
-const WINDOW_NS: u64 = 200_000_000;
+const WINDOW_NS: u64 = 50_000_000;
 /// How often time moves on where no event does it.
 const TICK: Duration = Duration::from_millis(50);
 

@@ -1,6 +1,6 @@
 //! Messages that do not come one in a packet: large answers in fragments, and several of them in one packet.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -65,8 +65,11 @@ fn bursts(bench: &Bench) -> Result<()> {
             |server: &str, tag: &str| bench.clients.offload(&bench.lab.cart, "cart", server, tag, BURSTS);
         Ok([ask(&pod.ip.to_string(), "burst4")?, ask(&pod.ip6.to_string(), "burst6")?])
     })?;
+    // Linux 5.10 cuts them up before they reach the other end of a veth.
+    let carries_whole = !fs::read_to_string("/proc/sys/kernel/osrelease")?.starts_with("5.");
     for tally in tallies {
-        ensure!(tally.received == BURSTS * MESSAGES && tally.coalesced > 0, "{tally:?}");
+        ensure!(tally.received == BURSTS * MESSAGES, "{tally:?}");
+        ensure!((tally.coalesced > 0) == carries_whole, "{tally:?}");
     }
     ensure!(lines.messages.is_empty(), "{:?}", lines.messages);
     for (role, pod) in [("client", "cart-7d4f"), ("server", "bursts-0")] {

@@ -19,7 +19,7 @@ pub const TESTS: &[Test] = &[
     Test::new("pods of every driver, runtime and nesting have their names", pods_of_every_layout),
     Test::new("pods that live for one query have their names", pods_that_live_for_one_query),
     Test::new("a pod of a real containerd has its name", a_pod_of_a_real_containerd),
-    Test::core("only the pod that was asked for is shown", only_the_pod_that_was_asked_for),
+    Test::new("only the pod that was asked for is shown", only_the_pod_that_was_asked_for),
     Test::new("a pod that is made anew is followed", a_pod_that_is_made_anew_is_followed),
     Test::new("a hostNetwork pod is told from the host", a_host_network_pod_is_told_from_the_host),
     Test::new(

@@ -125,7 +125,7 @@ fn answer_outlived_the_clash(proof: &Proof, clash: &Clash) -> Result<()> {
         &[
             "conntrack clash_reply_only",
             "icmp answer sent 3/3",
-            "drop answer NO_SOCKET __udp4_lib_rcv -",
+            "drop answer NO_SOCKET __udp4_lib_rcv|udp_rcv -",
             "icmp answer received 3/3",
         ],
     )?;

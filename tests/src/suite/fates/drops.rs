@@ -98,8 +98,12 @@ fn rows(inodes: &Inodes) -> Vec<Row> {
         3 => ("icmp query received 3/3", pod),
         _ => ("icmp query received 3/13", pod),
     };
-    let no_listener =
-        [inserted, ("icmp query sent 3/3", web), ("drop query NO_SOCKET __udp4_lib_rcv -", web), received(3)];
+    let no_listener = [
+        inserted,
+        ("icmp query sent 3/3", web),
+        ("drop query NO_SOCKET __udp4_lib_rcv|udp_rcv -", web),
+        received(3),
+    ];
     let own_reject = [("icmp query sent 3/3", pod), output, ("send_failed EPERM", pod), received(3)];
     vec![
         row("well-in-cluster", "answered", &[inserted]),
@@ -138,7 +142,7 @@ fn rows(inodes: &Inodes) -> Vec<Row> {
             &[
                 inserted,
                 ("icmp query sent 1/4", web),
-                ("drop query NO_SOCKET __udp6_lib_rcv -", web),
+                ("drop query NO_SOCKET __udp6_lib_rcv|udpv6_rcv -", web),
                 ("icmp query received 1/4", pod),
             ],
         ),

@@ -38,7 +38,7 @@ fn answered_late(proof: &Proof) -> Result<()> {
     let steps = [
         "conntrack inserted",
         "icmp answer sent 3/3",
-        "drop answer NO_SOCKET __udp4_lib_rcv -",
+        "drop answer NO_SOCKET __udp4_lib_rcv|udp_rcv -",
         "icmp answer received 3/3",
     ];
     proof.attempt(SICK, "answered-late", "answered_late", &steps).map(drop)

@@ -55,7 +55,7 @@ fn thrown_out(bench: &Bench) -> Result<()> {
             "conntrack inserted",
             "evicted",
             "icmp answer sent 3/3",
-            "drop answer NO_SOCKET __udp4_lib_rcv -",
+            "drop answer NO_SOCKET __udp4_lib_rcv|udp_rcv -",
             "icmp answer received 3/3",
         ],
     )?;

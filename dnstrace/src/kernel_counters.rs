@@ -1,6 +1,7 @@
 //! The kernel's own counters, held against what was seen: a probe that does not fire tells nobody.
 //!
-//! (eBPF programs of one CPU exclude each other: a kprobe hit while another's program runs is skipped in silence.)
+//! (eBPF programs of one CPU exclude each other: a kprobe hit while another's program runs is skipped, which kernels before
+//! 6.7 do not count.)
 //!
 //! Compared are namespaces that were there from the beginning to the end. What counts is what is at least missing:
 //! at the beginning the own counts are read first and the kernel's then, at the end the other way round, so what

@@ -206,8 +206,9 @@ impl Capture {
         if self.mode == AttachMode::Fentry && !self.attached.iter().any(|attached| attached.way.is_fentry()) {
             return Err(CaptureError::NoFentry);
         }
-        let lacks_conntrack = self.missing.iter().any(|missing| missing.row.needs == Needs::ConntrackModule);
-        if lacks_conntrack && Path::new(CONNTRACK).exists() {
+        // If any of its hooks is attached, the module was there: single functions may be missing in it.
+        let was_loaded = self.attached.iter().any(|attached| attached.row.needs == Needs::ConntrackModule);
+        if !was_loaded && self.knows_conntrack && Path::new(CONNTRACK).exists() {
             // Loaded meanwhile, before the hook was there that tells.
             self.attach_conntrack();
         }

@@ -90,18 +90,20 @@ impl<'a> Attacher<'a> {
         // What is a module's has no fentry programs: aya looks for functions in the kernel's own BTF alone.
         let has_fentry =
             self.guards_fentry && self.ebpf.program(&format!("{}_fentry", row.program)).is_some();
-        let (first, second) = match self.mode {
-            AttachMode::Fentry if has_fentry => {
-                // Of functions with more than six arguments (`__udp6_lib_err`) the kernel takes fentry since 6.6 only.
-                (self.by_fentry(row, target), AttachMode::Kprobe)
-            }
-            AttachMode::Auto if has_fentry => (self.by_kprobe(row, target), AttachMode::Fentry),
-            _ => return Ok((self.by_kprobe(row, target)?, None)),
-        };
-        match (first, second) {
-            (Ok(way), _) => Ok((way, None)),
-            (Err(why), AttachMode::Kprobe) => Ok((self.by_kprobe(row, target)?, Some(why))),
-            (Err(why), _) => self.by_fentry(row, target).map(|way| (way, Some(why.clone()))).map_err(|_| why),
+        match self.mode {
+            // Of functions with more than six arguments (`__udp6_lib_err`) the kernel takes fentry since 6.6 only.
+            AttachMode::Fentry if has_fentry => match self.by_fentry(row, target) {
+                Ok(way) => Ok((way, None)),
+                Err(why) => Ok((self.by_kprobe(row, target)?, Some(why))),
+            },
+            AttachMode::Auto if has_fentry => match self.by_kprobe(row, target) {
+                Ok(way) => Ok((way, None)),
+                Err(why) => match self.by_fentry(row, target) {
+                    Ok(way) => Ok((way, Some(why))),
+                    Err(_) => Err(why),
+                },
+            },
+            _ => Ok((self.by_kprobe(row, target)?, None)),
         }
     }
 

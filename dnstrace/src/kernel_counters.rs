@@ -116,7 +116,12 @@ fn gaps(netns: u32, before: &Counted, after: &Counted, is_host: bool) -> Vec<Ker
     COUNTERS
         .into_iter()
         .chain(received)
-        .map(|(what, counter, count)| KernelGap { netns, what, counter, missed: missed(count) })
+        .map(|(what, counter, count)| KernelGap {
+            netns,
+            what: what.into(),
+            counter: counter.into(),
+            missed: missed(count),
+        })
         .filter(|gap| gap.missed > 0)
         .collect()
 }
@@ -202,7 +207,7 @@ mod tests {
         let before = Counted { own: totals(10, 0), kernel: totals(100, 50) };
         let after = Counted { own: totals(15, 3), kernel: totals(107, 54) };
         let found = gaps(7, &before, &after, false);
-        let missed: Vec<_> = found.iter().map(|gap| (gap.what, gap.missed)).collect();
+        let missed: Vec<_> = found.iter().map(|gap| (&*gap.what, gap.missed)).collect();
         assert_eq!(missed, [("datagrams sent", 2), ("datagrams received", 1)]);
         assert_eq!(gaps(7, &before, &after, true).len(), 1);
         // More seen than counted (refused after having been built) is no gap.

@@ -26,5 +26,6 @@ pub mod losses;
 pub mod output;
 pub mod pipeline;
 pub mod printer;
+pub mod sinks;
 pub mod source;
 pub mod trace;

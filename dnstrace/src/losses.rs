@@ -1,9 +1,11 @@
 //! What was not seen, and where it was lost: part of every output.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 /// Losses of a trace, by cause. All zero is what a trace should look like.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Losses {
     /// Hooks with losses in the kernel.
     pub hooks: Vec<HookLosses>,
@@ -28,23 +30,23 @@ pub struct Losses {
 }
 
 /// What dnstrace did not see, by one of the kernel's counters. A floor: the kernel counts other packets with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelGap {
     /// Inode number of the network namespace.
     pub netns: u32,
     /// In the plural: `datagrams received`.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// The kernel's name of the counter: `Udp InDatagrams`.
-    pub counter: &'static str,
+    pub counter: Cow<'static, str>,
     /// At least so many.
     pub missed: u64,
 }
 
 /// Losses of one hook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookLosses {
     /// Kernel function or tracepoint.
-    pub hook: &'static str,
+    pub hook: Cow<'static, str>,
     /// Records that did not fit into the ring.
     pub ring_full: u64,
     /// Packets or tasks whose kernel structures could not be read.
@@ -150,7 +152,7 @@ mod tests {
     fn every_loss_has_its_line() {
         assert_eq!(Losses::default().text(), "nothing was lost\n");
         let losses = Losses {
-            hooks: vec![HookLosses { hook: "ip_send_skb", ring_full: 3, unreadable: 1, skipped: 2 }],
+            hooks: vec![HookLosses { hook: "ip_send_skb".into(), ring_full: 3, unreadable: 1, skipped: 2 }],
             undecoded_records: 1,
             out_of_order: 2,
             queries_evicted: 4,
@@ -167,7 +169,7 @@ mod tests {
     }
 
     fn gap(missed: u64, what: &'static str, counter: &'static str) -> KernelGap {
-        KernelGap { netns: 4_026_532_200, what, counter, missed }
+        KernelGap { netns: 4_026_532_200, what: what.into(), counter: counter.into(), missed }
     }
 
     #[test]

@@ -10,15 +10,15 @@ use crate::{
         ConnectFailure, ConnectionChange, Event, KernelTime, Packet, Refused, SendFailure, SocketMessage,
         Task, TcpState, Transport,
     },
-    identify::{Identifier, Owner},
+    identify::{Owner, Owners},
     lookup::{Limits, Observation, Output, Sight, Totals, Tracker},
 };
 
 use self::others::{Flows, Others};
 
 /// The rooms in a row.
-pub struct Pipeline {
-    identifier: Identifier,
+pub struct Pipeline<O> {
+    owners: O,
     /// Only pods of this namespace are wanted.
     namespace: Option<String>,
     /// Whose messages are seen for want of a better filter.
@@ -29,10 +29,11 @@ pub struct Pipeline {
     tracker: Tracker,
 }
 
-impl Pipeline {
-    pub fn new(identifier: Identifier, namespace: Option<String>, limits: Limits, sight: Sight) -> Self {
+impl<O: Owners> Pipeline<O> {
+    /// `owners` tells whose messages they are; with a `namespace`, only those of its pods are wanted.
+    pub fn new(owners: O, namespace: Option<String>, limits: Limits, sight: Sight) -> Self {
         Self {
-            identifier,
+            owners,
             namespace,
             others: Others::default(),
             streams: Streams::new(StreamLimits::default()),
@@ -51,7 +52,7 @@ impl Pipeline {
         let mut out = Vec::new();
         let flows = Flows::of(&event);
         match event {
-            Event::Cgroup(made) => self.identifier.note_cgroup(&made),
+            Event::Cgroup(made) => self.owners.note_cgroup(&made),
             Event::Message(seen) => self.message(seen, &mut out),
             Event::Confirm(confirm) => {
                 let decoded = decode(&confirm.packet);
@@ -162,7 +163,7 @@ impl Pipeline {
     }
 
     fn owner(&mut self, task: &Task, time: KernelTime) -> Owner {
-        self.identifier.owner(task.cgroup, task.pid, time.0)
+        self.owners.owner(task, time)
     }
 
     /// All that is known of a message; none if its owner is not wanted.
@@ -194,9 +195,9 @@ impl Pipeline {
             .is_some_and(|pod| pod.namespace.as_deref().is_none_or(|namespace| namespace == wanted))
     }
 
-    /// Cgroups of the target that have started up to `now`.
-    pub fn started(&mut self, now: KernelTime) -> Vec<u64> {
-        self.identifier.started(now.0)
+    /// Who tells whose messages they are.
+    pub fn owners(&mut self) -> &mut O {
+        &mut self.owners
     }
 
     /// Event time has come to `now`.
@@ -213,11 +214,6 @@ impl Pipeline {
         self.framed(framed, &mut out);
         self.tracker.finish(now, &mut out);
         out
-    }
-
-    /// Cgroups, pods and containers that were forgotten for want of room.
-    pub fn owners_forgotten(&self) -> u64 {
-        self.identifier.forgotten()
     }
 
     /// What was not made out of the bytes of TCP connections of those who are wanted.

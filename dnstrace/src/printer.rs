@@ -12,29 +12,24 @@ use crate::{
     output::{WallClock, json, summary::Summary, table::Table},
 };
 
-/// Writes what the core says in the format that the user chose, and counts it for the summary.
+/// Writes what the core says in the format that the user chose.
 pub struct Printer {
     format: Format,
     clock: WallClock,
     table: Table,
     stdout: BufWriter<StdoutLock<'static>>,
-    /// Queries still to be printed; none if there is no end to them.
-    remaining: Option<u64>,
     /// The reader of stdout has gone.
     closed: bool,
-    summary: Summary,
 }
 
 impl Printer {
-    pub fn new(format: Format, clock: WallClock, count: Option<u64>) -> Self {
+    pub fn new(format: Format, clock: WallClock) -> Self {
         Self {
             format,
             table: Table::new(clock.clone()),
             clock,
             stdout: BufWriter::new(io::stdout().lock()),
-            remaining: count,
             closed: false,
-            summary: Summary::default(),
         }
     }
 
@@ -44,9 +39,9 @@ impl Printer {
         Self { table: self.table.on_node(netns), ..self }
     }
 
-    /// Whether there is nothing more to print: `--count` is reached, or nobody reads any more.
-    pub fn is_done(&self) -> bool {
-        self.closed || self.remaining == Some(0)
+    /// Whether nobody reads any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// The line above the table.
@@ -61,26 +56,16 @@ impl Printer {
         self.flush()
     }
 
-    /// Prints and counts; beyond `--count`, neither.
+    /// Prints an output of the core.
     ///
     /// # Errors
     /// If stdout cannot be written.
-    pub fn print(&mut self, outputs: Vec<Output>) -> Result<()> {
-        for output in outputs {
-            if self.is_done() {
-                return Ok(());
-            }
-            let text = match self.format {
-                Format::Table => self.table.lines(&output),
-                Format::Json => json::line(&output, &self.clock)? + "\n",
-            };
-            self.write(&text)?;
-            self.summary.add(&output);
-            if let (Output::Query(_), Some(remaining)) = (&output, &mut self.remaining) {
-                *remaining = remaining.saturating_sub(1);
-            }
-        }
-        Ok(())
+    pub fn print(&mut self, output: &Output) -> Result<()> {
+        let text = match self.format {
+            Format::Table => self.table.lines(output),
+            Format::Json => json::line(output, &self.clock)? + "\n",
+        };
+        self.write(&text)
     }
 
     /// Hands over what is buffered.
@@ -96,13 +81,19 @@ impl Printer {
     ///
     /// # Errors
     /// If stdout cannot be written.
-    pub fn summary(&mut self, begin: KernelTime, end: KernelTime, losses: &Losses) -> Result<()> {
+    pub fn summary(
+        &mut self,
+        summary: &Summary,
+        begin: KernelTime,
+        end: KernelTime,
+        losses: &Losses,
+    ) -> Result<()> {
         if self.format == Format::Json {
-            let line = json::summary(&self.summary, losses, end, &self.clock)? + "\n";
+            let line = json::summary(summary, losses, end, &self.clock)? + "\n";
             self.write(&line)?;
         }
         self.flush()?;
-        eprint!("{}", self.summary.text(begin, end, losses));
+        eprint!("{}", summary.text(begin, end, losses));
         Ok(())
     }
 

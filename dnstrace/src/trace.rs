@@ -23,6 +23,7 @@ use crate::{
     output::WallClock,
     pipeline::Pipeline,
     printer::Printer,
+    sinks::Sinks,
     source::{Batch, Live, live},
 };
 
@@ -71,13 +72,13 @@ pub async fn run(args: &Args) -> Result<()> {
     let limits =
         Limits { timeout: u64::try_from(args.timeout.as_nanos()).unwrap_or(u64::MAX), ..Limits::default() };
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
-    let printer = Printer::new(args.output, clock, args.count).on_node(host);
+    let sinks = Sinks::new(Printer::new(args.output, clock).on_node(host), args.count);
     let sight = sight(&capture);
     let mut trace = Trace {
         baseline: Baseline::read(&proc, &capture.totals()?, host),
         live: Live::new(capture, ring),
         pipeline: Pipeline::new(identifier, target.namespace, limits, sight),
-        printer,
+        sinks,
     };
     let end = trace.until_end(&mut ends).await?;
     trace.summarize(begin, end)
@@ -86,16 +87,16 @@ pub async fn run(args: &Args) -> Result<()> {
 /// A trace under way.
 struct Trace {
     live: Live,
-    pipeline: Pipeline,
-    printer: Printer,
+    pipeline: Pipeline<Identifier>,
+    sinks: Sinks,
     baseline: Baseline,
 }
 
 impl Trace {
     /// Runs until something ends it. Returns the time of the end.
     async fn until_end(&mut self, ends: &mut Ends) -> Result<KernelTime> {
-        self.printer.header()?;
-        while !self.printer.is_done() {
+        self.sinks.begin()?;
+        while !self.sinks.is_done() {
             tokio::select! {
                 biased;
                 () = ends.wait() => break,
@@ -105,9 +106,9 @@ impl Trace {
         let last = self.live.finish();
         let end = last.until;
         for event in last.events {
-            self.printer.print(self.pipeline.event(event))?;
+            self.sinks.tell(self.pipeline.event(event))?;
         }
-        self.printer.print(self.pipeline.finish(end))?;
+        self.sinks.tell(self.pipeline.finish(end))?;
         Ok(end)
     }
 
@@ -116,13 +117,13 @@ impl Trace {
             if matches!(&event, Event::Module { name, .. } if name == CONNTRACK) {
                 self.attach_conntrack();
             }
-            self.printer.print(self.pipeline.event(event))?;
+            self.sinks.tell(self.pipeline.event(event))?;
         }
-        for cgroup in self.pipeline.started(batch.until) {
+        for cgroup in self.pipeline.owners().started(batch.until.0) {
             self.live.capture.add_cgroup(cgroup)?;
         }
-        self.printer.print(self.pipeline.advance(batch.until))?;
-        self.printer.flush()?;
+        self.sinks.tell(self.pipeline.advance(batch.until))?;
+        self.sinks.flush()?;
         Ok(())
     }
 
@@ -140,12 +141,11 @@ impl Trace {
 
     fn summarize(&mut self, begin: KernelTime, end: KernelTime) -> Result<()> {
         let losses = self.losses()?;
-        self.printer.summary(begin, end, &losses)?;
-        Ok(())
+        self.sinks.end(begin, end, &losses)
     }
 
     /// What was lost, by hook in the kernel and by cause in userspace.
-    fn losses(&self) -> Result<Losses> {
+    fn losses(&mut self) -> Result<Losses> {
         let rows = crate::capture::hooks::TABLE;
         let hooks = rows
             .iter()
@@ -153,7 +153,7 @@ impl Trace {
             .zip(self.live.capture.skipped())
             .filter(|((_, counters), skipped)| counters.ring_full + counters.unreadable + skipped > 0)
             .map(|((row, counters), skipped)| HookLosses {
-                hook: row.name(),
+                hook: row.name().into(),
                 ring_full: counters.ring_full,
                 unreadable: counters.unreadable,
                 skipped,
@@ -168,7 +168,7 @@ impl Trace {
             out_of_order,
             queries_evicted: totals.evicted,
             queries_forgotten: totals.forgotten,
-            owners_forgotten: self.pipeline.owners_forgotten(),
+            owners_forgotten: self.pipeline.owners().forgotten(),
             stream_bytes_skipped: streams.skipped,
             // Most connections are known to both: the larger number, not the sum.
             streams_forgotten: streams.forgotten.max(totals.connections),

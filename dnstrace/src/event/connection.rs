@@ -1,11 +1,12 @@
 //! TCP connections that carry DNS: their bytes at the sockets, and how they come and go.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{Direction, Flow, KernelTime, Task};
 
 /// Bytes of a TCP connection that passed a socket in one system call, or a part of those.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamBytes {
     pub time: KernelTime,
     pub direction: Direction,
@@ -30,7 +31,7 @@ pub struct StreamBytes {
 }
 
 /// A TCP connection changed its state (the tracepoint `inet_sock_set_state`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionChange {
     pub time: KernelTime,
     pub socket: u64,
@@ -54,7 +55,7 @@ pub struct ConnectionChange {
 }
 
 /// A segment was sent again (the tracepoint `tcp_retransmit_skb`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retransmission {
     pub time: KernelTime,
     pub socket: u64,
@@ -67,7 +68,7 @@ pub struct Retransmission {
 }
 
 /// The kernel refused to open a connection before it had sent anything (`tcp_v4_connect`, `tcp_v6_connect`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectFailure {
     pub time: KernelTime,
     pub socket: u64,
@@ -81,7 +82,7 @@ pub struct ConnectFailure {
 }
 
 /// A TCP state, by the kernel's numbers (include/net/tcp_states.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TcpState {
     Established,
     SynSent,

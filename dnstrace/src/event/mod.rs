@@ -10,6 +10,7 @@ mod tests;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 pub use connection::{ConnectFailure, ConnectionChange, Retransmission, StreamBytes, TcpState};
 pub use decode::{Names, WireError, decode};
@@ -19,7 +20,7 @@ pub use packet::{
 };
 
 /// Kernel time: nanoseconds of `CLOCK_MONOTONIC`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KernelTime(pub u64);
 
 impl KernelTime {
@@ -35,7 +36,7 @@ impl KernelTime {
 }
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// A DNS message passed a socket.
     Message(SocketMessage),
@@ -90,14 +91,14 @@ impl Event {
 }
 
 /// UDP or TCP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Transport {
     Udp,
     Tcp,
 }
 
 /// The two ends of a message, from its sender to its receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Flow {
     pub source: SocketAddr,
     pub destination: SocketAddr,
@@ -112,14 +113,14 @@ impl Flow {
 }
 
 /// Whether the socket sent the message or a program received it from the socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Direction {
     Sent,
     Received,
 }
 
 /// The task in which the message passed the socket.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Task {
     /// Id of its cgroup.
     pub cgroup: u64,
@@ -132,7 +133,7 @@ pub struct Task {
 }
 
 /// Why payload is missing from a [`SocketMessage`] beside the capture's own limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CaptureGap {
     /// The rest lay outside the packet's linear part.
     Nonlinear,
@@ -141,7 +142,7 @@ pub enum CaptureGap {
 }
 
 /// A DNS message at a socket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SocketMessage {
     pub time: KernelTime,
     pub direction: Direction,
@@ -162,7 +163,7 @@ pub struct SocketMessage {
 }
 
 /// A cgroup was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupMade {
     pub time: KernelTime,
     pub cgroup: u64,

@@ -3,11 +3,12 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{Direction, Flow, KernelTime, SocketMessage};
 
 /// A DNS packet where the kernel handled it, away from the sockets.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Packet {
     /// As its headers are at this point: before or after translation.
     pub flow: Flow,
@@ -24,7 +25,7 @@ pub struct Packet {
 }
 
 /// What a TCP header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpHead {
     /// Sequence number of the first byte of payload, or of the SYN.
     pub seq: u32,
@@ -35,7 +36,7 @@ pub struct TcpHead {
 }
 
 /// What connection tracking knows of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tracking {
     /// It has not seen the packet, or has let go of it (at a socket, on the way through a veth).
     None,
@@ -45,7 +46,7 @@ pub enum Tracking {
 }
 
 /// An entry of connection tracking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// Kernel address of the `struct nf_conn`: tells entries apart while they live.
     pub ct: u64,
@@ -73,7 +74,7 @@ impl Tracking {
 }
 
 /// Connection tracking was to insert the entry of a flow's first packet (`__nf_conntrack_confirm`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Confirm {
     /// When that was done.
     pub time: KernelTime,
@@ -85,7 +86,7 @@ pub struct Confirm {
 }
 
 /// What insertion came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConfirmResult {
     /// The packet goes on, its entry is in the table.
     Inserted,
@@ -102,7 +103,7 @@ pub enum ConfirmResult {
 }
 
 /// An entry that was to be inserted met another one (`nf_ct_resolve_clash`); a [`Confirm`] of it follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clash {
     pub time: KernelTime,
     /// Kernel address of the entry that came second.
@@ -112,7 +113,7 @@ pub struct Clash {
 }
 
 /// An entry was thrown out of the full table to make room for another (`early_drop`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Eviction {
     pub time: KernelTime,
     pub netns: Option<u32>,
@@ -120,7 +121,7 @@ pub struct Eviction {
 }
 
 /// A packet was freed without being delivered (the tracepoint `kfree_skb`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PacketDrop {
     pub time: KernelTime,
     pub packet: Packet,
@@ -132,7 +133,7 @@ pub struct PacketDrop {
 }
 
 /// Where and why a packet was dropped, in the kernel's words.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropPlace {
     /// `enum skb_drop_reason` without its prefix: `NETFILTER_DROP`. None on kernels without reasons.
     pub reason: Option<Arc<str>>,
@@ -143,7 +144,7 @@ pub struct DropPlace {
 }
 
 /// The five places where netfilter looks at packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum NetfilterHook {
     Prerouting,
     Input,
@@ -153,7 +154,7 @@ pub enum NetfilterHook {
 }
 
 /// How full the connection tracking table is. The sizes are read when the event is, a moment after it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableFull {
     /// Entries of the node's own network namespace; none if they could not be read, or the table is another one's.
     pub count: Option<u64>,
@@ -162,7 +163,7 @@ pub struct TableFull {
 }
 
 /// An ICMP or ICMPv6 error about a DNS packet.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Icmp {
     pub time: KernelTime,
     /// The packet that the error is about.
@@ -173,14 +174,14 @@ pub struct Icmp {
 }
 
 /// Type and code of an ICMP error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum IcmpError {
     V4 { kind: u8, code: u8 },
     V6 { kind: u8, code: u8 },
 }
 
 /// The kernel refused to send (`udp_sendmsg`, `udpv6_sendmsg`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SendFailure {
     pub time: KernelTime,
     /// Positive errno.
@@ -189,7 +190,7 @@ pub struct SendFailure {
 }
 
 /// What was not sent.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Refused {
     /// The packet was built and seen: the message that this socket sent at this time.
     Sent { time: KernelTime, socket: u64 },
@@ -198,7 +199,7 @@ pub enum Refused {
 }
 
 /// Events were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     /// After this time,
     pub since: KernelTime,

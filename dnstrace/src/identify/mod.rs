@@ -11,16 +11,17 @@ mod netns;
 pub mod pods;
 pub mod target;
 
-use std::{fmt, io, num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, fmt, io, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use dnstrace_ebpf::wire::MAX_CGROUP_PATH;
 use lru::LruCache;
+use serde::{Deserialize, Serialize};
 
 pub use hierarchy::{Hierarchy, Version};
 pub use netns::of as netns_of;
 pub use target::{Listing, Selection, Target, TargetError};
 
-use crate::event::CgroupMade;
+use crate::event::{CgroupMade, KernelTime, Task};
 use follow::Follower;
 use pods::Names;
 
@@ -31,7 +32,7 @@ const CAPACITY: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 const WALK: u64 = 1_000_000_000;
 
 /// Who holds a socket. Cheap to clone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The pod, where there is one.
     pub pod: Option<Arc<Pod>>,
@@ -44,7 +45,7 @@ pub struct Owner {
 }
 
 /// A pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Namespace and name; none if the kubelet's log directory for it was not found.
     pub namespace: Option<Arc<str>>,
@@ -54,13 +55,13 @@ pub struct Pod {
 }
 
 /// A container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Its name in the pod's specification, if known.
     pub name: Option<Arc<str>>,
     pub id: String,
     /// See [`cgroup_path::ContainerId::runtime`].
-    pub runtime: &'static str,
+    pub runtime: Cow<'static, str>,
 }
 
 impl fmt::Display for Owner {
@@ -74,7 +75,7 @@ impl fmt::Display for Owner {
             },
             (None, Some(container), ..) => {
                 let id = container.id.get(..12).unwrap_or(&container.id);
-                let kind = if container.runtime.is_empty() { "container" } else { container.runtime };
+                let kind = if container.runtime.is_empty() { "container" } else { &container.runtime };
                 write!(f, "{kind} {id}")
             }
             (None, None, Some(unit), _) => f.write_str(unit),
@@ -82,6 +83,15 @@ impl fmt::Display for Owner {
             (None, None, None, None) => f.write_str("?"),
         }
     }
+}
+
+/// Tells who holds a socket: a live trace asks the node ([`Identifier`]), a replay what was recorded of it.
+pub trait Owners {
+    /// Takes note of a cgroup that was made; it replaces one of the same id that has gone.
+    fn note_cgroup(&mut self, made: &CgroupMade);
+
+    /// Who the task is, asked at `time` (event time).
+    fn owner(&mut self, task: &Task, time: KernelTime) -> Owner;
 }
 
 /// Where the node keeps what is looked up.
@@ -171,34 +181,6 @@ impl Identifier {
         self.follower.started(&mut self.names, now)
     }
 
-    /// Takes note of a cgroup that was made; it replaces one of the same id that has gone.
-    pub fn note_cgroup(&mut self, made: &CgroupMade) {
-        if made.hierarchy != self.hierarchy.number {
-            return;
-        }
-        self.owners.pop(&made.cgroup);
-        self.paths.pop(&made.cgroup);
-        // The kernel's record ends before the path does (the NUL counts): half a name says nothing.
-        if made.path.len() < MAX_CGROUP_PATH - 1 {
-            self.remember(made.cgroup, made.path.as_str().into());
-            self.follower.note(made);
-        }
-    }
-
-    /// Who the process `pid` in the cgroup `cgroup` is. `now` is event time in nanoseconds.
-    pub fn owner(&mut self, cgroup: u64, pid: u32, now: u64) -> Owner {
-        if let Some(owner) = self.owners.get(&cgroup) {
-            return owner.clone();
-        }
-        let Some(path) = self.path(cgroup, pid, now) else { return Owner::default() };
-        let (owner, is_complete) = self.named(&path, now);
-        // Who still lacks a name may get one: the kubelet makes the directories while the pod starts.
-        if is_complete {
-            self.owners.push(cgroup, owner.clone());
-        }
-        owner
-    }
-
     /// The path of a cgroup: as it was announced, as the kernel has it, as the process says while it lives, or
     /// as it is found by a walk, where a container may not open file handles.
     fn path(&mut self, cgroup: u64, pid: u32, now: u64) -> Option<Arc<str>> {
@@ -243,10 +225,39 @@ impl Identifier {
         let container = parsed.container.map(|container| {
             let name = if pod.is_some() { self.names.container(&container.id, now) } else { None };
             is_complete &= name.is_some() || pod.is_none();
-            Arc::new(Container { name, id: container.id, runtime: container.runtime })
+            Arc::new(Container { name, id: container.id, runtime: container.runtime.into() })
         });
         let unit = parsed.unit.map(Arc::from);
         (Owner { pod, container, unit, cgroup: Some(path.clone()) }, is_complete)
+    }
+}
+
+impl Owners for Identifier {
+    fn note_cgroup(&mut self, made: &CgroupMade) {
+        if made.hierarchy != self.hierarchy.number {
+            return;
+        }
+        self.owners.pop(&made.cgroup);
+        self.paths.pop(&made.cgroup);
+        // The kernel's record ends before the path does (the NUL counts): half a name says nothing.
+        if made.path.len() < MAX_CGROUP_PATH - 1 {
+            self.remember(made.cgroup, made.path.as_str().into());
+            self.follower.note(made);
+        }
+    }
+
+    fn owner(&mut self, task: &Task, time: KernelTime) -> Owner {
+        let (cgroup, pid, now) = (task.cgroup, task.pid, time.0);
+        if let Some(owner) = self.owners.get(&cgroup) {
+            return owner.clone();
+        }
+        let Some(path) = self.path(cgroup, pid, now) else { return Owner::default() };
+        let (owner, is_complete) = self.named(&path, now);
+        // Who still lacks a name may get one: the kubelet makes the directories while the pod starts.
+        if is_complete {
+            self.owners.push(cgroup, owner.clone());
+        }
+        owner
     }
 }
 

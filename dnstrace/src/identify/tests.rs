@@ -13,6 +13,12 @@ const CART_UID: &str = "0e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
 const WEB_UID: &str = "1e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
 const DNS_UID: &str = "2e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
 
+/// Who this process of this cgroup is, asked at `now`.
+fn who(identifier: &mut Identifier, cgroup: u64, pid: u32, now: u64) -> Owner {
+    let task = Task { cgroup, pid, tid: pid, comm: String::new() };
+    Owners::owner(identifier, &task, KernelTime(now))
+}
+
 struct Node {
     root: tempfile::TempDir,
 }
@@ -189,11 +195,11 @@ fn owners_are_named_by_what_the_path_says() {
     let service = made(&node, "/system.slice/sshd.service");
     identifier.note_cgroup(&container);
     identifier.note_cgroup(&service);
-    let owner = identifier.owner(container.cgroup, 200, 0);
+    let owner = who(&mut identifier, container.cgroup, 200, 0);
     assert_eq!(owner.to_string(), "shop/cart-7d4f");
     assert_eq!(owner.container.unwrap().name.as_deref(), Some("app"));
-    assert_eq!(identifier.owner(service.cgroup, 1, 0).to_string(), "sshd.service");
-    assert_eq!(identifier.owner(u64::MAX, 999_999, 0).to_string(), "?");
+    assert_eq!(who(&mut identifier, service.cgroup, 1, 0).to_string(), "sshd.service");
+    assert_eq!(who(&mut identifier, u64::MAX, 999_999, 0).to_string(), "?");
 }
 
 #[test]
@@ -202,12 +208,12 @@ fn an_id_that_is_used_again_is_somebody_else_and_other_hierarchies_do_not_matter
     let mut identifier = node.identifier();
     let mut made = made(&node, "/system.slice/sshd.service");
     identifier.note_cgroup(&made);
-    assert_eq!(identifier.owner(made.cgroup, 1, 0).to_string(), "sshd.service");
+    assert_eq!(who(&mut identifier, made.cgroup, 1, 0).to_string(), "sshd.service");
     made.path = "/".into();
     identifier.note_cgroup(&CgroupMade { hierarchy: 5, ..made.clone() });
-    assert_eq!(identifier.owner(made.cgroup, 1, 0).to_string(), "sshd.service");
+    assert_eq!(who(&mut identifier, made.cgroup, 1, 0).to_string(), "sshd.service");
     identifier.note_cgroup(&made);
-    assert_eq!(identifier.owner(made.cgroup, 1, 0).to_string(), "host");
+    assert_eq!(who(&mut identifier, made.cgroup, 1, 0).to_string(), "host");
 }
 
 #[test]
@@ -219,9 +225,9 @@ fn a_pod_without_a_name_gets_one_as_soon_as_there_is_one() {
     fs::create_dir_all(node.path(format!("cgroup{path}"))).unwrap();
     let made = made(&node, &path);
     identifier.note_cgroup(&made);
-    assert_eq!(identifier.owner(made.cgroup, 500, 0).to_string(), format!("pod {uid}"));
+    assert_eq!(who(&mut identifier, made.cgroup, 500, 0).to_string(), format!("pod {uid}"));
     fs::create_dir_all(node.path(format!("pods/shop_new_{uid}"))).unwrap();
-    assert_eq!(identifier.owner(made.cgroup, 500, 1_000_000_000).to_string(), "shop/new");
+    assert_eq!(who(&mut identifier, made.cgroup, 500, 1_000_000_000).to_string(), "shop/new");
 }
 
 #[test]
@@ -309,18 +315,18 @@ fn what_ran_before_the_trace_keeps_its_name_when_it_ends() {
     fs::remove_dir_all(node.path("pods")).unwrap();
     fs::remove_dir_all(node.path("containers")).unwrap();
     fs::remove_dir_all(node.path("proc/200")).unwrap();
-    assert_eq!(identifier.owner(cgroup, 200, u64::MAX).to_string(), "shop/cart-7d4f");
+    assert_eq!(who(&mut identifier, cgroup, 200, u64::MAX).to_string(), "shop/cart-7d4f");
 }
 
 #[test]
 fn a_cgroup_that_nobody_announced_is_found_by_a_walk_now_and_then() {
     let node = node();
     let mut identifier = node.identifier();
-    assert_eq!(identifier.owner(u64::MAX, 999_999, 5).to_string(), "?");
+    assert_eq!(who(&mut identifier, u64::MAX, 999_999, 5).to_string(), "?");
     fs::create_dir_all(node.path("cgroup/system.slice/late.service")).unwrap();
     let late = node.id("cgroup/system.slice/late.service");
-    assert_eq!(identifier.owner(late, 999_999, 5 + WALK - 1).to_string(), "?");
-    assert_eq!(identifier.owner(late, 999_999, 5 + WALK).to_string(), "late.service");
+    assert_eq!(who(&mut identifier, late, 999_999, 5 + WALK - 1).to_string(), "?");
+    assert_eq!(who(&mut identifier, late, 999_999, 5 + WALK).to_string(), "late.service");
 }
 
 #[test]
@@ -330,7 +336,7 @@ fn a_path_that_the_record_cut_off_is_not_believed() {
     let mut cut = made(&node, "/system.slice/sshd.service");
     cut.path = format!("/{}/other.service", "a".repeat(MAX_CGROUP_PATH))[..MAX_CGROUP_PATH - 1].to_owned();
     identifier.note_cgroup(&cut);
-    assert_eq!(identifier.owner(cut.cgroup, 999_999, 0).to_string(), "sshd.service");
+    assert_eq!(who(&mut identifier, cut.cgroup, 999_999, 0).to_string(), "sshd.service");
 }
 
 #[test]

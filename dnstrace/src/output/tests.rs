@@ -32,7 +32,7 @@ fn owner() -> Owner {
                 .into(),
         ),
         container: Some(
-            Container { name: Some("cart".into()), id: "4f1a".into(), runtime: "containerd" }.into(),
+            Container { name: Some("cart".into()), id: "4f1a".into(), runtime: "containerd".into() }.into(),
         ),
         unit: None,
         cgroup: Some("/kubepods/x".into()),
@@ -141,7 +141,7 @@ fn the_summary_counts_and_says_what_was_lost() {
     let end = KernelTime(60_000 * MS);
     assert_snapshot!(summary.text(KernelTime(0), end, &Losses::default()));
     let losses = Losses {
-        hooks: vec![HookLosses { hook: "ip_send_skb", ring_full: 12, unreadable: 0, skipped: 0 }],
+        hooks: vec![HookLosses { hook: "ip_send_skb".into(), ring_full: 12, unreadable: 0, skipped: 0 }],
         ..Losses::default()
     };
     assert_snapshot!(summary.text(KernelTime(0), end, &losses));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     event::{CgroupMade, Direction, Flow, StreamBytes},
-    identify::Roots,
+    identify::{Identifier, Roots},
     lookup::{Query, StrayReason},
 };
 
@@ -16,7 +16,7 @@ const CART: u64 = 11;
 const OTHER: u64 = 12;
 
 /// A pipeline for pods of the namespace `shop`: cgroup [`CART`] is one, [`OTHER`] is of another.
-fn pipeline() -> Pipeline {
+fn pipeline() -> Pipeline<Identifier> {
     let node = tempfile::tempdir().unwrap();
     let path = |name: &str| node.path().join(name);
     fs::create_dir_all(path("proc/self")).unwrap();
@@ -36,7 +36,7 @@ fn pipeline() -> Pipeline {
         let made = CgroupMade { time: KernelTime(0), cgroup, hierarchy: 0, path };
         assert!(pipeline.event(Event::Cgroup(made)).is_empty());
         // Looked up while the node's directories are there.
-        pipeline.identifier.owner(cgroup, 1, 0);
+        pipeline.owners().owner(&task(cgroup), KernelTime(0));
     }
     pipeline
 }

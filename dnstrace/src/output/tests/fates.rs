@@ -114,8 +114,8 @@ fn the_summary_counts_fates() {
     let losses = Losses {
         kernel_gaps: vec![KernelGap {
             netns: zoo::POD,
-            what: "datagrams received",
-            counter: "Udp InDatagrams",
+            what: "datagrams received".into(),
+            counter: "Udp InDatagrams".into(),
             missed: 3,
         }],
         namespaces_unchecked: 2,

@@ -1,0 +1,67 @@
+//! All who hear what the core says: the printer and the summary.
+
+use anyhow::Result;
+
+use crate::{event::KernelTime, lookup::Output, losses::Losses, output::summary::Summary, printer::Printer};
+
+/// Passes what the core says on to each of them, until nobody wants more.
+pub struct Sinks {
+    printer: Printer,
+    summary: Summary,
+    /// Queries still to be told of; none if there is no end to them.
+    remaining: Option<u64>,
+}
+
+impl Sinks {
+    /// `count` queries are told of, or all.
+    pub fn new(printer: Printer, count: Option<u64>) -> Self {
+        Self { printer, summary: Summary::default(), remaining: count }
+    }
+
+    /// Before the first output.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn begin(&mut self) -> Result<()> {
+        self.printer.header()
+    }
+
+    /// Whether there is nothing more to tell: `--count` is reached, or nobody reads any more.
+    pub fn is_done(&self) -> bool {
+        self.printer.is_closed() || self.remaining == Some(0)
+    }
+
+    /// Tells of these outputs; beyond `--count`, of none.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn tell(&mut self, outputs: Vec<Output>) -> Result<()> {
+        for output in outputs {
+            if self.is_done() {
+                return Ok(());
+            }
+            self.printer.print(&output)?;
+            self.summary.add(&output);
+            if let (Output::Query(_), Some(remaining)) = (&output, &mut self.remaining) {
+                *remaining = remaining.saturating_sub(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what is buffered.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn flush(&mut self) -> Result<()> {
+        self.printer.flush()
+    }
+
+    /// After the last output: the summary of what happened from `begin` to `end`.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn end(&mut self, begin: KernelTime, end: KernelTime, losses: &Losses) -> Result<()> {
+        self.printer.summary(&self.summary, begin, end, losses)
+    }
+}

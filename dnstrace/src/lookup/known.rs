@@ -30,6 +30,11 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// Its DNS id, while its query is under way.
+    pub fn id(&self) -> Option<u16> {
+        self.open?.conversation.id
+    }
+
     /// Whether it may still be answered.
     pub fn is_waiting(&self) -> bool {
         self.open.is_some_and(|attempt| matches!(attempt.fate, Fate::Open))

@@ -27,6 +27,7 @@ mod places;
 mod recent;
 mod retry;
 mod segments;
+mod server_side;
 mod step;
 mod streams;
 mod table;
@@ -36,7 +37,7 @@ mod transfer;
 pub use conversation::{Conversation, Role};
 pub use limits::{Limits, Sight, Totals};
 pub use model::{
-    Answer, Attempt, Carrier, Fate, Observation, Outcome, Protocol, Query, Stray, StrayPacket,
+    Answer, Attempt, Carrier, Fate, Observation, Outcome, Protocol, Query, ServerSide, Stray, StrayPacket,
     StrayPacketReason, StrayReason, TcpConnection,
 };
 pub use step::{

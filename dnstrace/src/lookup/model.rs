@@ -62,6 +62,8 @@ pub struct Attempt {
     pub endpoint: Option<SocketAddr>,
     /// The TCP connection that it went over.
     pub carrier: Option<Carrier>,
+    /// Of a client's attempt, what its server's socket saw of it, where that is traced as well.
+    pub server_side: Option<Box<ServerSide>>,
     /// What befell its packets, in order of time. Of a server's attempt: what befell its answer. Of the first attempt
     /// over a TCP connection also what befell that while it was opened, before `time`.
     pub steps: Vec<Step>,
@@ -84,6 +86,22 @@ pub struct Carrier {
     pub syn_retransmissions: u32,
     /// Queries that went over it before this one.
     pub queries_before: u64,
+}
+
+/// The other side of a client's attempt: as its server had it.
+#[derive(Clone, Debug)]
+pub struct ServerSide {
+    /// Number of the server's own query.
+    pub query: u64,
+    /// Of the server's process.
+    pub owner: Owner,
+    pub task: Task,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// When its program received the query.
+    pub received: KernelTime,
+    /// When its program sent the answer, and with which RCODE; none if it had not when the client's query ended.
+    pub answered: Option<(KernelTime, u16)>,
 }
 
 /// What became of an attempt. Where several are true the cause is told: a query that was rejected was dropped as well,

@@ -179,6 +179,7 @@ fn unopened(connection: &Traced) -> Attempt {
         edns: None,
         endpoint: connection.endpoint,
         carrier: Some(connection.carrier()),
+        server_side: None,
         steps: connection.steps.clone(),
         steps_left_out: connection.steps_left_out,
         fate: Fate::Open,

@@ -35,6 +35,8 @@ pub(super) struct Table {
     pub(super) retrying: BTreeSet<(u32, u32, u64)>,
     /// Attempts of open queries that asked a multicast group, by namespace and socket.
     pub(super) groups: BTreeSet<(u32, u64, Place)>,
+    /// Attempts of clients by those of traced servers that are their other side and not answered yet.
+    pub(super) clients: HashMap<Place, Place>,
     /// Open client queries by who asks what.
     pub(super) askers: HashMap<Asker, Vec<u64>>,
     /// When to look at an open or ended query again.
@@ -68,6 +70,7 @@ impl Table {
             carried: BTreeSet::new(),
             retrying: BTreeSet::new(),
             groups: BTreeSet::new(),
+            clients: HashMap::new(),
             askers: HashMap::new(),
             deadlines: BTreeSet::new(),
             totals: Totals::default(),
@@ -105,6 +108,7 @@ impl Table {
             let place = Place { query: number, attempt: index };
             self.sends.remove(&(attempt.socket, attempt.time, place));
             self.groups.remove(&(attempt.conversation.netns, attempt.socket, place));
+            self.clients.remove(&place);
             if let Some(carrier) = attempt.carrier {
                 self.carried.remove(&(carrier.connection, place));
             }
@@ -268,6 +272,7 @@ impl Table {
 
     /// Notes the answer to an attempt, and waits for what the resolver makes of it.
     pub fn settle(&mut self, place: Place, answer: Answer) {
+        self.answered_at_server(place, answer.time, answer.message.rcode);
         let Some(open) = self.open.get_mut(&place.query) else { return };
         let Some(attempt) = open.query.attempts.get_mut(place.attempt) else { return };
         let time = answer.time;

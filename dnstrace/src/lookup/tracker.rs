@@ -109,7 +109,11 @@ impl Tracker {
         if let Some(connection) = connection {
             self.board(connection, &mut attempt);
         }
+        let role = attempt.conversation.role;
         let query = self.add_attempt(observation, question, attempt, out);
+        if role == Role::Server {
+            self.taken_in(query, observation);
+        }
         if let Some(connection) = connection {
             self.note_last(connection, query);
         }
@@ -234,6 +238,7 @@ pub(super) fn attempt(observation: &Observation) -> Option<Attempt> {
         edns: message.edns,
         endpoint: None,
         carrier: None,
+        server_side: None,
         steps: Vec::new(),
         steps_left_out: 0,
         fate: Fate::Open,

@@ -10,7 +10,7 @@ use crate::{
 use super::{
     answer,
     connection::{self, Unopened},
-    names,
+    names, server_side,
     step::{self, Scene},
     units,
 };
@@ -62,15 +62,20 @@ pub(super) fn unfold(query: &Query, node: Option<u32>) -> String {
     lines
 }
 
-/// A line for each of these steps that no heading tells.
+/// A line for each of these steps that no heading tells, and for what the server's side tells in between.
 fn steps(query: &Query, attempt: &Attempt, which: Range<usize>, scene: &Scene) -> String {
+    let is_rest = which.end == attempt.steps.len();
     let steps = attempt.steps.iter().enumerate().skip(which.start).take(which.len());
     let untold = steps.filter(|(index, step)| !is_told_by_heading(attempt, *index, step));
-    untold
-        .map(|(_, step)| {
-            let offset = units::offset(step.time, query.started());
-            format!("    {offset}    {}\n", step::words(step, scene))
-        })
+    let mut lines: Vec<_> = untold.map(|(_, step)| (step.time, step::words(step, scene))).collect();
+    if is_rest {
+        lines.extend(attempt.server_side.iter().flat_map(|side| server_side::lines(side, attempt)));
+        // Stable: what happened at one time stays in its order.
+        lines.sort_by_key(|(time, _)| *time);
+    }
+    lines
+        .iter()
+        .map(|(time, words)| format!("    {}    {words}\n", units::offset(*time, query.started())))
         .collect()
 }
 

@@ -8,6 +8,7 @@ mod connection;
 mod escape;
 pub mod json;
 mod names;
+mod server_side;
 mod step;
 pub mod summary;
 pub mod table;

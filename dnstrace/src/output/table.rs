@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    WallClock, answer, attempt, connection, escape, names,
+    WallClock, answer, attempt, connection, escape, names, server_side,
     step::{self, Scene},
     units,
 };
@@ -156,7 +156,8 @@ fn ending(query: &Query) -> (String, String) {
     let Some(answer) = query.answer() else { return (latency, attempt::ending(query).to_owned()) };
     let mut last = answer::status(&answer.message);
     let slow_opening = connection::slow_opening(query).unwrap_or_default();
-    for words in [answer::words(answer), slow_reader(query, answer), slow_opening] {
+    let slow_server = server_side::slow_words(query).unwrap_or_default();
+    for words in [answer::words(answer), slow_reader(query, answer), slow_server, slow_opening] {
         if !words.is_empty() {
             _ = write!(last, " {words}");
         }

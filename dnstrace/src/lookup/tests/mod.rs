@@ -11,6 +11,7 @@ mod properties;
 mod retries;
 mod segments;
 mod sends;
+mod server_side;
 mod streams;
 mod tcp;
 mod told;

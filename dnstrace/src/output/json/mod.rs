@@ -7,6 +7,7 @@ mod connection;
 mod message;
 mod packet;
 mod query;
+mod server_side;
 mod step;
 
 use serde::Serialize;

@@ -11,7 +11,7 @@ use crate::{
     output::{WallClock, names},
 };
 
-use super::{QuestionFields, SCHEMA_VERSION, Who, defect, step::StepFields};
+use super::{QuestionFields, SCHEMA_VERSION, Who, defect, server_side::ServerSideFields, step::StepFields};
 
 #[derive(Serialize)]
 pub(super) struct QueryLine<'a> {
@@ -79,6 +79,9 @@ struct AttemptFields<'a> {
     events_lost: Option<u64>,
     steps: Vec<StepFields<'a>>,
     steps_left_out: u32,
+    /// Of a client's attempt, what its server's socket saw of it; null where that was not traced, or the query not seen
+    /// there.
+    server_side: Option<ServerSideFields<'a>>,
     answer: Option<AnswerFields>,
 }
 
@@ -200,6 +203,10 @@ impl<'a> AttemptFields<'a> {
             events_lost,
             steps: attempt.steps.iter().map(|step| StepFields::new(step, Some(started), clock)).collect(),
             steps_left_out: attempt.steps_left_out,
+            server_side: attempt
+                .server_side
+                .as_deref()
+                .map(|side| ServerSideFields::new(side, attempt, clock)),
             answer: attempt.answer().map(|answer| AnswerFields::new(answer, attempt.time, clock)),
         }
     }

@@ -41,6 +41,13 @@ fn a_server_tells_what_became_of_its_answers() {
 }
 
 #[test]
+fn the_server_s_side_tells_where_the_time_went() {
+    let sides = zoo::outputs(zoo::server_side::sides());
+    assert_snapshot!(shown(&sides));
+    assert_snapshot!(json::line(&sides[1], &clock()).unwrap());
+}
+
+#[test]
 fn healthy_queries_are_a_line_each() {
     let shown = shown(&zoo::outputs(zoo::healthy()));
     assert_eq!(shown.lines().count(), 1 + zoo::healthy().len());

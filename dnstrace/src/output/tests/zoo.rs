@@ -1,5 +1,6 @@
 //! Queries, attempts and steps made by hand: one of each kind.
 
+pub(super) mod server_side;
 pub(super) mod tcp;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use super::{MS, message, owner};
 use crate::{
     dns::{Decoded, Flags, Question},
     event::{DropPlace, Flow, IcmpError, KernelTime, NetfilterHook, TableFull, Task, Transport},
+    identify::{Owner, Pod},
     lookup::{
         Answer, Attempt, Conntrack, Conversation, Dropped, Fate, InsertFailure, Insertion, Leg, Outcome,
         Output, Query, Role, Step, StrayPacket, StrayPacketReason, What, Winner, WinnerQuery,
@@ -98,6 +100,7 @@ pub(super) fn attempt(time: u64, steps: Vec<Step>, fate: Fate) -> Attempt {
         endpoint: steps.iter().find_map(translated),
         steps,
         steps_left_out: 0,
+        server_side: None,
         fate,
     }
 }

@@ -51,7 +51,9 @@ pub enum UsageError {
 pub async fn run(args: &Args) -> Result<()> {
     let config = config(args)?;
     Facts::gather().context("cannot ask the kernel what it is")?.check()?;
-    let mut identifier = Identifier::new(Roots::default()).context("cannot read the node's cgroups")?;
+    let mut identifier = Identifier::new(Roots::default())
+        .context("cannot read the node's cgroups")?
+        .on_node(live::node_name());
     let target = identifier.resolve(&selection(args))?;
     let request = Request {
         config: Config { target: config.target | listing(&target), ..config },

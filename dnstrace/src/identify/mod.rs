@@ -34,6 +34,9 @@ const WALK: u64 = 1_000_000_000;
 /// Who holds a socket. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
+    /// Name of the node; none if that is not known.
+    #[serde(default)]
+    pub node: Option<Arc<str>>,
     /// The pod, where there is one.
     pub pod: Option<Arc<Pod>>,
     /// The container, of a pod or not.
@@ -116,6 +119,8 @@ impl Default for Roots {
 #[derive(Debug)]
 pub struct Identifier {
     roots: Roots,
+    /// Name of the node.
+    node: Option<Arc<str>>,
     hierarchy: Hierarchy,
     names: Names,
     /// Path of each cgroup that was seen.
@@ -136,6 +141,7 @@ impl Identifier {
         let names = Names::new(roots.pods_log.clone(), roots.containers_log.clone());
         let mut identifier = Self {
             roots,
+            node: None,
             hierarchy,
             names,
             paths: LruCache::new(CAPACITY),
@@ -147,6 +153,12 @@ impl Identifier {
         // What runs now may be gone when its first message is read.
         identifier.walk();
         Ok(identifier)
+    }
+
+    /// Says what the node is called.
+    #[must_use]
+    pub fn on_node(self, node: Option<Arc<str>>) -> Self {
+        Self { node, ..self }
     }
 
     /// How many cgroups and names had to be given up for want of room: should they speak again, they may stay
@@ -228,7 +240,7 @@ impl Identifier {
             Arc::new(Container { name, id: container.id, runtime: container.runtime.into() })
         });
         let unit = parsed.unit.map(Arc::from);
-        (Owner { pod, container, unit, cgroup: Some(path.clone()) }, is_complete)
+        (Owner { node: self.node.clone(), pod, container, unit, cgroup: Some(path.clone()) }, is_complete)
     }
 }
 
@@ -251,7 +263,9 @@ impl Owners for Identifier {
         if let Some(owner) = self.owners.get(&cgroup) {
             return owner.clone();
         }
-        let Some(path) = self.path(cgroup, pid, now) else { return Owner::default() };
+        let Some(path) = self.path(cgroup, pid, now) else {
+            return Owner { node: self.node.clone(), ..Owner::default() };
+        };
         let (owner, is_complete) = self.named(&path, now);
         // Who still lacks a name may get one: the kubelet makes the directories while the pod starts.
         if is_complete {

@@ -27,6 +27,7 @@ fn clock() -> WallClock {
 
 fn owner() -> Owner {
     Owner {
+        node: Some("worker-1".into()),
         pod: Some(
             Pod { namespace: Some("shop".into()), name: Some("cart-7d4f".into()), uid: "0e5d7c2a".into() }
                 .into(),

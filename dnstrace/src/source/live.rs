@@ -1,6 +1,6 @@
 //! The live kernel as a source.
 
-use std::{io, time::Duration};
+use std::{env, io, sync::Arc, time::Duration};
 
 use tokio::time;
 
@@ -110,6 +110,14 @@ pub fn wall_clock_offset() -> i64 {
     let after = nanoseconds(libc::CLOCK_MONOTONIC);
     let monotonic = before + (after - before) / 2;
     i64::try_from(wall).unwrap_or(i64::MAX).saturating_sub(i64::try_from(monotonic).unwrap_or(i64::MAX))
+}
+
+/// What the node is called: by the environment variable `NODE_NAME`, which a DaemonSet sets from `spec.nodeName`, else by its
+/// host name.
+pub fn node_name() -> Option<Arc<str>> {
+    let told = env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
+    let name = told.or_else(|| nix::unistd::gethostname().ok()?.into_string().ok())?;
+    Some(name.into())
 }
 
 fn nanoseconds(clock: libc::clockid_t) -> u64 {

@@ -75,6 +75,8 @@ pub fn summary(
 /// Whose socket it was.
 #[derive(Serialize)]
 struct Who<'a> {
+    /// Name of the node: its host name, or what the environment variable NODE_NAME says.
+    node: Option<&'a str>,
     namespace: Option<&'a str>,
     pod: Option<&'a str>,
     pod_uid: Option<&'a str>,
@@ -105,6 +107,7 @@ impl<'a> Who<'a> {
         let pod = owner.and_then(|owner| owner.pod.as_ref());
         let container = owner.and_then(|owner| owner.container.as_ref());
         Self {
+            node: owner.and_then(|owner| owner.node.as_deref()),
             namespace: pod.and_then(|pod| pod.namespace.as_deref()),
             pod: pod.and_then(|pod| pod.name.as_deref()),
             pod_uid: pod.map(|pod| pod.uid.as_ref()),

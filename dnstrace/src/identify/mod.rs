@@ -9,6 +9,7 @@ pub mod follow;
 pub mod hierarchy;
 mod netns;
 pub mod pods;
+mod resolver;
 pub mod target;
 
 use std::{borrow::Cow, fmt, io, num::NonZeroUsize, path::PathBuf, sync::Arc};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use hierarchy::{Hierarchy, Version};
 pub use netns::of as netns_of;
+pub use resolver::{Likeness, ResolverConfig, ResolverFlag};
 pub use target::{Listing, Selection, Target, TargetError};
 
 use crate::event::{CgroupMade, KernelTime, Task};
@@ -45,6 +47,9 @@ pub struct Owner {
     pub unit: Option<Arc<str>>,
     /// Path of the cgroup; none if it had gone before anybody could look.
     pub cgroup: Option<Arc<str>>,
+    /// The resolv.conf of its processes; none if that was not seen.
+    #[serde(default)]
+    pub resolver: Option<Arc<ResolverConfig>>,
 }
 
 /// A pod.
@@ -240,7 +245,8 @@ impl Identifier {
             Arc::new(Container { name, id: container.id, runtime: container.runtime.into() })
         });
         let unit = parsed.unit.map(Arc::from);
-        (Owner { node: self.node.clone(), pod, container, unit, cgroup: Some(path.clone()) }, is_complete)
+        let cgroup = Some(path.clone());
+        (Owner { node: self.node.clone(), pod, container, unit, cgroup, resolver: None }, is_complete)
     }
 }
 

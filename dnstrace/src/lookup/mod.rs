@@ -18,6 +18,7 @@ mod entries;
 mod fate;
 mod find;
 mod gaps;
+mod grouping;
 mod known;
 mod limits;
 mod model;
@@ -35,6 +36,7 @@ mod tracker;
 mod transfer;
 
 pub use conversation::{Conversation, Role};
+pub use grouping::{Asked, AskedServer, Ending, Lookup, TriedName, TriedQuery, Waste};
 pub use limits::{Limits, Sight, Totals};
 pub use model::{
     Answer, Attempt, Carrier, Fate, Observation, Outcome, Protocol, Query, ServerSide, Stray, StrayPacket,

@@ -6,7 +6,7 @@ use crate::{
 };
 
 use super::{
-    Answer, Attempt, Conversation, Fate, Limits, Observation, Outcome, Query, Role, Sight, Stray,
+    Answer, Attempt, Conversation, Fate, Limits, Lookup, Observation, Outcome, Query, Role, Sight, Stray,
     StrayPacket, StrayReason, TcpConnection, Totals,
     connections::Connections,
     entries::Entries,
@@ -25,6 +25,8 @@ pub enum Output {
     Stray(Box<Stray>),
     Packet(Box<StrayPacket>),
     Connection(Box<TcpConnection>),
+    /// After the last of its queries.
+    Lookup(Box<Lookup>),
 }
 
 /// Queries under way, and those that ended a moment ago.

@@ -6,7 +6,8 @@ use nix::errno::Errno;
 
 use crate::{
     event::{IcmpError, NetfilterHook, Transport},
-    lookup::{ConnectionEnd, Fate, Leg, Protocol, Role},
+    identify::{Likeness, ResolverFlag},
+    lookup::{ConnectionEnd, Ending, Fate, Leg, Protocol, Role},
 };
 
 /// A fate as JSON and the summary's counts name it.
@@ -64,6 +65,40 @@ pub(super) fn role(role: Role) -> &'static str {
     match role {
         Role::Client => "client",
         Role::Server => "server",
+    }
+}
+
+pub(super) fn ending(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Found => "found",
+        Ending::NoData => "nodata",
+        Ending::NxDomain => "nxdomain",
+        Ending::Failed(_) => "failed",
+        Ending::Unanswered => "unanswered",
+        Ending::Pending => "pending",
+    }
+}
+
+/// As resolv.conf(5) has it.
+pub(super) fn resolver_flag(flag: ResolverFlag) -> &'static str {
+    match flag {
+        ResolverFlag::Rotate => "rotate",
+        ResolverFlag::UseVc => "use-vc",
+        ResolverFlag::SingleRequest => "single-request",
+        ResolverFlag::SingleRequestReopen => "single-request-reopen",
+        ResolverFlag::Edns0 => "edns0",
+        ResolverFlag::TrustAd => "trust-ad",
+        ResolverFlag::NoAaaa => "no-aaaa",
+        ResolverFlag::NoTldQuery => "no-tld-query",
+    }
+}
+
+/// Whose resolv.conf one looks like.
+pub(super) fn likeness(likeness: Likeness) -> &'static str {
+    match likeness {
+        Likeness::ClusterFirst => "cluster_first",
+        Likeness::Node => "node",
+        Likeness::Own => "own",
     }
 }
 

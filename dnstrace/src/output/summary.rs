@@ -152,6 +152,7 @@ impl Summary {
                     self.counts.conntrack.add(step);
                 }
             }
+            Output::Lookup(_) => {}
             Output::Stray(stray) => match stray.reason {
                 StrayReason::StreamSkipped => self.counts.tcp.skips += 1,
                 StrayReason::StreamNotDns => self.counts.tcp.not_dns += 1,

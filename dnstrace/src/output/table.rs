@@ -64,6 +64,7 @@ impl Table {
             Output::Stray(stray) => self.stray(stray),
             Output::Packet(packet) => self.packet(packet),
             Output::Connection(connection) => self.connection(connection),
+            Output::Lookup(_) => String::new(),
         }
     }
 

@@ -37,6 +37,7 @@ fn owner() -> Owner {
         ),
         unit: None,
         cgroup: Some("/kubepods/x".into()),
+        resolver: None,
     }
 }
 

@@ -128,6 +128,8 @@ pub struct Lines {
     pub packets: Vec<Value>,
     /// TCP connections that have something to tell beside their queries.
     pub connections: Vec<Value>,
+    /// What programs asked for: each client query is in one of them.
+    pub lookups: Vec<Value>,
     pub summary: Value,
 }
 
@@ -158,6 +160,7 @@ impl Said {
                 Some("message") => lines.messages.push(value),
                 Some("packet") => lines.packets.push(value),
                 Some("connection") => lines.connections.push(value),
+                Some("lookup") => lines.lookups.push(value),
                 Some("summary") => lines.summary = value,
                 other => bail!("a line of kind {other:?}: {line}"),
             }

@@ -13,6 +13,7 @@ pub fn told(out: &[Output]) -> Vec<String> {
             Output::Query(query) => query_words(query),
             Output::Stray(stray) => format!("stray {:?}", stray.reason),
             Output::Connection(connection) => connection_words(connection),
+            Output::Lookup(lookup) => format!("{lookup:?}"),
             Output::Packet(stray) => format!("{:?}: {}", stray.reason, step_words(&stray.step)),
         })
         .collect()

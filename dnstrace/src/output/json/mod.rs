@@ -4,6 +4,7 @@
 //! Times are RFC 3339 in UTC beside `ktime_ns`, nanoseconds of `CLOCK_MONOTONIC`; durations are nanoseconds.
 
 mod connection;
+mod lookup;
 mod message;
 mod packet;
 mod query;
@@ -22,6 +23,7 @@ use crate::{
 
 use super::{WallClock, answer, summary::Summary};
 use connection::ConnectionLine;
+use lookup::LookupLine;
 use message::MessageLine;
 use packet::PacketLine;
 use query::QueryLine;
@@ -39,6 +41,7 @@ pub fn line(output: &Output, clock: &WallClock) -> serde_json::Result<String> {
         Output::Stray(stray) => serde_json::to_string(&MessageLine::new(stray, clock)),
         Output::Packet(packet) => serde_json::to_string(&PacketLine::new(packet, clock)),
         Output::Connection(connection) => serde_json::to_string(&ConnectionLine::new(connection, clock)),
+        Output::Lookup(lookup) => serde_json::to_string(&LookupLine::new(lookup, clock)),
     }
 }
 

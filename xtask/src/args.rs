@@ -23,6 +23,9 @@ pub enum Command {
     /// Show dnstrace at work: a small Kubernetes-shaped node in a VM, real clients, a live trace
     Demo(DemoArgs),
     /// Run every test: formatting and lints, host tests, then the end-to-end suite in VMs
+    ///
+    /// Two VMs run at a time where there are two cores and 10 GiB of memory available: each of their lines begins with
+    /// its kernel. The race at conntrack runs at the end, alone. The summary repeats every line that says FAILED.
     Test(TestArgs),
     /// Race packets of one socket at conntrack, on two CPUs that really run at once, and compare every outcome that
     /// dnstrace tells with the kernel's own counters
@@ -35,8 +38,9 @@ pub enum Command {
     /// program of the machine is at hand, and beside them the ones that dnstrace's tests use: iptables, nft, ipvsadm,
     /// conntrack, containerd, unbound, bind9, dnsmasq, dig, dnsperf, tcpdump, tshark, and e2e, which builds a small
     /// node with pods around a command (e2e lab -- COMMAND). There is no network device. Standard input is empty.
-    /// Files left in /share are found in .cache/vm/share afterwards. Two VMs never run at the same time: the second
-    /// one waits.
+    /// Files left in /share are found in .cache/vm/share afterwards. Two VMs that are started by hand never run at the
+    /// same time, and never more than two with those of the tests: the next one waits. So does a second one where
+    /// there is one core, or less than 10 GiB of memory available.
     ///
     /// The exit code is the command's own, or 125 if the VM failed: it died, stalled, gave no verdict, or its
     /// kernel complained (panic, oops, BUG, WARNING, lockup, RCU stall).

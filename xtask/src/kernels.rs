@@ -17,7 +17,7 @@ use crate::{
     kernel::{self, Kernel},
     process::say,
     suite,
-    vm::{self, Ended, VmSpec},
+    vm::{self, Ended, Place, VmSpec},
     workspace::Workspace,
 };
 
@@ -47,6 +47,7 @@ pub fn write(workspace: &Workspace, dnstrace: &Path) -> Result<()> {
             timeout: TIMEOUT,
             programs: vec![dnstrace.to_owned()],
             script: SCRIPT.to_owned(),
+            place: Place::Any,
         };
         let ended = vm::run(workspace, &spec, std::io::stdout(), std::io::stderr())?;
         ensure!(ended.exit_code == 0, "dnstrace hooks failed on {}", kernel.series());

@@ -23,7 +23,7 @@ use self::{
     arch::Arch,
     args::{BuildArgs, Cli, Command, KernelsArgs, SetupArgs, VmArgs},
     process::say,
-    vm::{Failure, VmSpec},
+    vm::{Failure, Place, VmSpec},
     workspace::Workspace,
 };
 
@@ -75,6 +75,7 @@ fn vm(workspace: &Workspace, args: VmArgs) -> Result<ExitCode> {
         programs: programs(workspace, args.machine.arch)?,
         machine: args.machine,
         script: script(args.command)?,
+        place: Place::First,
     };
     let ended = vm::run(workspace, &spec, io::stdout(), io::stderr())?;
     Ok(ended.exit_code.into())

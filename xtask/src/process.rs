@@ -1,7 +1,7 @@
 //! Runs other programs, with errors that name the command.
 
 use std::{
-    fmt,
+    fmt, io,
     process::{Command, Stdio},
 };
 
@@ -9,7 +9,19 @@ use anyhow::{Context as _, Result, bail};
 
 /// Tells the developer what is being done. Goes to stderr: stdout belongs to the command in the VM.
 pub fn say(what: impl fmt::Display) {
-    eprintln!("xtask: {what}");
+    say_lines("", what);
+}
+
+/// As [`say`], with `mark` before each line.
+pub fn say_lines(mark: &str, what: impl fmt::Display) {
+    let said = lines(mark, what);
+    // In one piece: whatever is written to standard output holds this lock, too.
+    let _whole = io::stdout().lock();
+    eprint!("{said}");
+}
+
+fn lines(mark: &str, what: impl fmt::Display) -> String {
+    format!("xtask: {what}").lines().map(|line| format!("{mark}{line}\n")).collect()
 }
 
 /// Runs `command` with this program's own output. An exit code other than 0 is an error.
@@ -42,4 +54,15 @@ pub fn output(command: &mut Command) -> Result<String> {
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_has_the_mark() {
+        assert_eq!(lines("6.1 | ", "it failed\n[ 1.0] log\n"), "6.1 | xtask: it failed\n6.1 | [ 1.0] log\n");
+        assert_eq!(lines("", "what is done"), "xtask: what is done\n");
+    }
 }

@@ -2,13 +2,18 @@
 
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 
 use crate::arch::Arch;
+
+/// For how long a lock is waited for without a word.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// The repository, and the folder `.cache` in it that git ignores and that holds all that is fetched.
 #[derive(Debug, Clone)]
@@ -26,6 +31,12 @@ impl Workspace {
         let program = env::current_exe()?;
         let target = program.ancestors().nth(2).context("this program is not where cargo puts programs")?;
         Ok(Self { root, target: target.to_owned() })
+    }
+
+    /// A repository in this folder.
+    #[cfg(test)]
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned(), target: root.join("target") }
     }
 
     /// The repository's top folder.
@@ -49,20 +60,38 @@ impl Workspace {
         self.lock("setup", "another xtask that fetches")
     }
 
-    /// Keeps other xtasks from running a VM at the same time, until the file is dropped: they would disturb each
-    /// other's clocks, and they share `.cache/vm`.
-    pub fn lock_vm(&self) -> Result<File> {
-        self.lock("vm", "another VM to end")
+    /// Takes the lock of this name, until the file is dropped. Says what it waits for, should that take longer than
+    /// the look that another thread takes at what is fetched.
+    pub fn lock(&self, name: &str, waiting_for: &str) -> Result<File> {
+        let started = Instant::now();
+        while started.elapsed() < SILENCE {
+            if let Some(file) = self.try_lock(name)? {
+                return Ok(file);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        crate::process::say(format_args!("waiting for {waiting_for}"));
+        let (path, file) = self.lock_file(name)?;
+        file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(file)
     }
 
-    fn lock(&self, name: &str, waiting_for: &str) -> Result<File> {
+    /// Takes the lock of this name if nobody has it, until the file is dropped.
+    pub fn try_lock(&self, name: &str) -> Result<Option<File>> {
+        let (path, file) = self.lock_file(name)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    fn lock_file(&self, name: &str) -> Result<(PathBuf, File)> {
         let path = self.cache(format!("{name}.lock"));
         fs::create_dir_all(self.cache(""))?;
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        if file.try_lock().is_err() {
-            crate::process::say(format_args!("waiting for {waiting_for}"));
-            file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-        }
-        Ok(file)
+        Ok((path, file))
     }
 }

@@ -7,6 +7,7 @@ mod kernel_log;
 mod modules;
 mod qemu;
 mod repeat;
+mod slots;
 mod watch;
 
 use std::{
@@ -24,12 +25,17 @@ use anyhow::{Context as _, Result};
 use self::{
     initramfs::Run,
     qemu::{Boot, Share},
+    slots::Slot,
     watch::Logs,
 };
-pub use self::{repeat::once_more_after_stale_breakpoint, watch::Failure};
+pub use self::{
+    repeat::once_more_after_stale_breakpoint,
+    slots::{Place, at_a_time},
+    watch::Failure,
+};
 use crate::{
     arch::Arch,
-    args::{Cgroup, MachineArgs},
+    args::{Cgroup, EmulationThreads, MachineArgs},
     kernel::{Kernel, UnpackedKernel},
     packages::{self, HostPrograms},
     workspace::Workspace,
@@ -46,6 +52,17 @@ pub struct VmSpec {
     pub programs: Vec<PathBuf>,
     /// A shell script.
     pub script: String,
+    /// What it wants of the slots, unless it needs CPUs that run at once: then the machine is its own.
+    pub place: Place,
+}
+
+impl VmSpec {
+    fn place(&self) -> Place {
+        match self.machine.emulation_threads {
+            EmulationThreads::Multi => Place::Alone,
+            EmulationThreads::Single | EmulationThreads::Counted => self.place,
+        }
+    }
 }
 
 /// A run that is over.
@@ -53,9 +70,9 @@ pub struct VmSpec {
 pub struct Ended {
     /// The script's.
     pub exit_code: u8,
-    /// What it left in /share. The next VM empties it, and waits for this value to be dropped.
+    /// What it left in /share. The next VM of its slot empties it, and waits for this value to be dropped.
     pub share: PathBuf,
-    _lock: File,
+    _slot: Slot,
 }
 
 /// Fetches all that a VM with this kernel needs.
@@ -64,7 +81,8 @@ pub fn fetch(workspace: &Workspace, arch: Arch, kernel: Kernel) -> Result<()> {
 }
 
 /// Boots, runs the script with the repository as its (read-only) working directory, and copies its output to
-/// `stdout` and `stderr` as it comes. What the script leaves in /share is in `.cache/vm/share` afterwards.
+/// `stdout` and `stderr` as it comes. What the script leaves in /share is in the slot's folder afterwards, of
+/// [`Place::First`] in `.cache/vm/share`.
 ///
 /// A VM that gave no exit code, or whose kernel complained, is an error that holds a [`Failure`].
 pub fn run(
@@ -74,8 +92,8 @@ pub fn run(
     stderr: impl Write + Send + 'static,
 ) -> Result<Ended> {
     let prepared = prepare(workspace, spec.machine.arch, spec.kernel)?;
-    let lock = workspace.lock_vm()?;
-    let files = RunFiles::create(workspace, &spec.programs)?;
+    let slot = Slot::take(workspace, spec.place())?;
+    let files = RunFiles::create(slot.directory.clone(), &spec.programs)?;
     write_initramfs(workspace, spec, &prepared, &files)?;
 
     let (stdout_reader, stdout_port) = io::pipe()?;
@@ -96,7 +114,7 @@ pub fn run(
     for relay in relays {
         relay.join().expect("a relay does not panic");
     }
-    Ok(Ended { exit_code: result?, share: files.path(SHARE), _lock: lock })
+    Ok(Ended { exit_code: result?, share: files.path(SHARE), _slot: slot })
 }
 
 fn write_initramfs(
@@ -178,14 +196,13 @@ const PROGRAMS: &str = "bin";
 const QEMU_LOG: &str = "qemu.log";
 const SHARE: &str = "share";
 
-/// The files of the run in hand, in `.cache/vm`. They stay until the next run, to be looked at.
+/// The files of the run in hand, in its slot's folder. They stay until the next run there, to be looked at.
 struct RunFiles {
     directory: PathBuf,
 }
 
 impl RunFiles {
-    fn create(workspace: &Workspace, programs: &[PathBuf]) -> Result<Self> {
-        let directory = workspace.cache("vm");
+    fn create(directory: PathBuf, programs: &[PathBuf]) -> Result<Self> {
         if directory.exists() {
             fs::remove_dir_all(&directory)
                 .with_context(|| format!("cannot empty {}", directory.display()))?;

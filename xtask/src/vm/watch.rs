@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, PipeReader, Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Child,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender},
     thread::{self, JoinHandle},
@@ -126,7 +126,7 @@ pub fn watch(mut qemu: Child, events: &Receiver<Event>, limit: Duration, logs: &
         let said = fs::read_to_string(&logs.qemu).unwrap_or_default();
         return Err(Failure::Qemu(said.trim().to_owned()));
     }
-    judge(end, limit, &log)
+    judge(end, limit, &log, &logs.kernel)
 }
 
 /// How a run ended.
@@ -156,10 +156,11 @@ fn wait_for_end(events: &Receiver<Event>, boot_limit: Duration, limit: Duration)
     }
 }
 
-fn judge(end: End, limit: Duration, log: &str) -> Result<u8, Failure> {
+/// Judges by the kernel's log, too, which is in the file `path`.
+fn judge(end: End, limit: Duration, log: &str, path: &Path) -> Result<u8, Failure> {
     let tail = || {
         let lines = kernel_log::tail(log, TAIL);
-        format!("the last lines of the kernel's log (all of it: .cache/vm/kernel.log):\n{lines}")
+        format!("the last lines of the kernel's log (all of it: {}):\n{lines}", path.display())
     };
     if let Some(fault) = kernel_log::worst_fault(log) {
         return Err(Failure::Kernel { fault, log: tail() });
@@ -194,6 +195,10 @@ mod tests {
     const HEALTHY: &str = "[    0.0] Linux version 6.1\n[    1.0] Run /init as init process\n";
     const LIMIT: Duration = Duration::from_secs(5);
 
+    fn judged(end: End, log: &str) -> Result<u8, Failure> {
+        judge(end, LIMIT, log, Path::new("slot/kernel.log"))
+    }
+
     #[test]
     fn verdict_lines() {
         assert_eq!(Message::parse("booted 2.31\n"), Some(Message::Booted));
@@ -205,7 +210,13 @@ mod tests {
 
     #[test]
     fn exit_code_is_the_commands_own() {
-        assert_eq!(judge(End::Exit(3), LIMIT, HEALTHY).ok(), Some(3));
+        assert_eq!(judged(End::Exit(3), HEALTHY).ok(), Some(3));
+    }
+
+    #[test]
+    fn failure_says_where_all_of_the_log_is() {
+        let message = judged(End::NoVerdict, HEALTHY).map_err(|failure| failure.to_string());
+        assert!(message.is_err_and(|text| text.contains("(all of it: slot/kernel.log):\n[    0.0] Linux")));
     }
 
     #[test]
@@ -216,14 +227,14 @@ mod tests {
             (End::Stalled, "the command in the VM did not end within 5 s\n"),
         ];
         for (end, expected) in cases {
-            let message = judge(end, LIMIT, HEALTHY).map_err(|failure| failure.to_string());
+            let message = judged(end, HEALTHY).map_err(|failure| failure.to_string());
             assert!(message.as_ref().is_err_and(|text| text.starts_with(expected)), "{end:?}: {message:?}");
         }
     }
 
     #[test]
     fn emulators_fault_is_told_from_the_kernels() {
-        let with = |line: &str| judge(End::NoVerdict, LIMIT, &format!("{HEALTHY}[    2.0] {line}\n"));
+        let with = |line: &str| judged(End::NoVerdict, &format!("{HEALTHY}[    2.0] {line}\n"));
         let is_emulators = |line| with(line).is_err_and(|failure| failure.is_stale_breakpoint());
         assert!(is_emulators("Oops: int3: 0000 [#1] PREEMPT SMP NOPTI"));
         assert!(!is_emulators("Oops: 0000 [#1] PREEMPT SMP NOPTI"));
@@ -256,7 +267,7 @@ mod tests {
     #[test]
     fn sick_kernel_overrules_a_good_exit_code() {
         let log = format!("{HEALTHY}[    2.0] WARNING: CPU: 0 PID: 1 at kernel/x.c:1\n");
-        let message = judge(End::Exit(0), LIMIT, &log).map_err(|failure| failure.to_string());
+        let message = judged(End::Exit(0), &log).map_err(|failure| failure.to_string());
         assert!(
             message
                 .is_err_and(|text| text.starts_with("the kernel gave a WARNING: WARNING: CPU: 0 PID: 1 at"))

@@ -1,6 +1,6 @@
 //! How the program ends: one exit code for each kind of ending, named in `--help`.
 
-use crate::{capture::preflight::Refusal, identify::TargetError};
+use crate::{capture::preflight::Refusal, identify::TargetError, source::Unreadable};
 
 /// The kinds of ending that a script may want to tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Exit {
     KernelUnusable = 4,
     /// No such pod, or not exactly one.
     NoTarget = 5,
+    /// A file cannot be read.
+    Unreadable = 6,
 }
 
 impl Exit {
@@ -33,6 +35,9 @@ impl Exit {
         }
         if error.is::<crate::trace::UsageError>() {
             return Self::Usage;
+        }
+        if error.is::<Unreadable>() {
+            return Self::Unreadable;
         }
         Self::Failure
     }

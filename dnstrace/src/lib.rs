@@ -4,6 +4,7 @@
 //!
 //! - [`capture`]: the live kernel: offsets from BTF, attachment of the eBPF programs, the ring's reader
 //! - [`source`]: where events come from, in the order of their time, with what was lost
+//! - [`recording`]: what was traced as a file, which is a source again
 //! - [`event`]: the events themselves
 //! - [`dns`]: payload bytes to DNS messages
 //! - [`identify`]: cgroup and process to pod, container, host service
@@ -26,6 +27,8 @@ pub mod losses;
 pub mod output;
 pub mod pipeline;
 pub mod printer;
+pub mod recording;
+pub mod replay;
 pub mod sinks;
 pub mod source;
 pub mod trace;

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use dnstrace::{
     args::{Args, Command},
     exit::Exit,
-    hooks, trace,
+    hooks, replay, trace,
 };
 
 fn main() -> ExitCode {
@@ -21,8 +21,11 @@ fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-/// One thread does it all: what it waits for are the ring, signals and the clock.
+/// A file is read, or the kernel's events. One thread does it all: what it waits for are the ring, signals and the clock.
 fn run(args: &Args) -> anyhow::Result<()> {
+    if args.command.is_none() && !args.read.files.is_empty() {
+        return replay::run(args);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match args.command {

@@ -10,8 +10,9 @@ use crate::{
         ConnectFailure, ConnectionChange, Event, KernelTime, Packet, Refused, SendFailure, SocketMessage,
         Task, TcpState, Transport,
     },
-    identify::{Owner, Owners},
+    identify::{Owner, Owners, Wanted},
     lookup::{Limits, Observation, Output, Sight, Totals, Tracker},
+    losses::Losses,
 };
 
 use self::others::{Flows, Others};
@@ -19,8 +20,7 @@ use self::others::{Flows, Others};
 /// The rooms in a row.
 pub struct Pipeline<O> {
     owners: O,
-    /// Only pods of this namespace are wanted.
-    namespace: Option<String>,
+    wanted: Wanted,
     /// Whose messages are seen for want of a better filter.
     others: Others,
     streams: Streams,
@@ -30,11 +30,11 @@ pub struct Pipeline<O> {
 }
 
 impl<O: Owners> Pipeline<O> {
-    /// `owners` tells whose messages they are; with a `namespace`, only those of its pods are wanted.
-    pub fn new(owners: O, namespace: Option<String>, limits: Limits, sight: Sight) -> Self {
+    /// `owners` tells whose messages they are, `wanted` of whom they are to be told.
+    pub fn new(owners: O, wanted: Wanted, limits: Limits, sight: Sight) -> Self {
         Self {
             owners,
-            namespace,
+            wanted,
             others: Others::default(),
             streams: Streams::new(StreamLimits::default()),
             skipped_of_others: 0,
@@ -144,12 +144,16 @@ impl<O: Owners> Pipeline<O> {
 
     fn connection(&mut self, change: ConnectionChange, out: &mut Vec<Output>) {
         let (netns, socket) = (change.netns, change.socket);
-        let owner = change.task.as_ref().map(|task| self.owner(task, change.time));
-        match &owner {
-            Some(owner) if !self.is_wanted(owner) => return self.others.note_socket(netns, socket),
-            Some(_) => self.others.forget_socket(netns, socket),
-            None if self.others.has(netns, socket) => return,
-            None => {}
+        let mut owner = None;
+        if let Some(task) = &change.task {
+            let who = self.owner(task, change.time);
+            if !self.wanted.is(&who, task) {
+                return self.others.note_socket(netns, socket);
+            }
+            self.others.forget_socket(netns, socket);
+            owner = Some(who);
+        } else if self.others.has(netns, socket) {
+            return;
         }
         self.begin_or_end_streams(&change, out);
         self.tracker.connection(change, owner, out);
@@ -157,7 +161,7 @@ impl<O: Owners> Pipeline<O> {
 
     fn connect_failure(&mut self, failure: ConnectFailure, out: &mut Vec<Output>) {
         let owner = self.owner(&failure.task, failure.time);
-        if self.is_wanted(&owner) {
+        if self.wanted.is(&owner, &failure.task) {
             self.tracker.connect_failed(failure, Some(owner), out);
         }
     }
@@ -176,7 +180,7 @@ impl<O: Owners> Pipeline<O> {
     /// Whose message it is; none if it is not wanted.
     fn wanted_owner(&mut self, seen: &SocketMessage) -> Option<Owner> {
         let owner = self.owner(&seen.task, seen.time);
-        if !self.is_wanted(&owner) {
+        if !self.wanted.is(&owner, &seen.task) {
             self.others.note(seen);
             return None;
         }
@@ -184,15 +188,6 @@ impl<O: Owners> Pipeline<O> {
             self.others.forget_socket(seen.netns, seen.socket);
         }
         Some(owner)
-    }
-
-    fn is_wanted(&self, owner: &Owner) -> bool {
-        let Some(wanted) = &self.namespace else { return true };
-        // A pod whose name is not known yet may be of the namespace: shown rather than missed.
-        owner
-            .pod
-            .as_ref()
-            .is_some_and(|pod| pod.namespace.as_deref().is_none_or(|namespace| namespace == wanted))
     }
 
     /// Who tells whose messages they are.
@@ -225,6 +220,19 @@ impl<O: Owners> Pipeline<O> {
     /// What the tracker gave up for want of room.
     pub fn totals(&self) -> Totals {
         self.tracker.totals()
+    }
+
+    /// The losses of a source, with what was given up in here.
+    pub fn add_losses(&self, of_source: Losses) -> Losses {
+        let (totals, streams) = (self.totals(), self.stream_totals());
+        Losses {
+            queries_evicted: totals.evicted,
+            queries_forgotten: totals.forgotten,
+            stream_bytes_skipped: streams.skipped,
+            // Most connections are known to both: the larger number, not the sum.
+            streams_forgotten: streams.forgotten.max(totals.connections),
+            ..of_source
+        }
     }
 }
 

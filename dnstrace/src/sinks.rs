@@ -31,6 +31,11 @@ impl Sinks {
         self.printer.is_closed() || self.remaining == Some(0)
     }
 
+    /// Whether nobody reads any more.
+    pub fn is_closed(&self) -> bool {
+        self.printer.is_closed()
+    }
+
     /// Tells of these outputs; beyond `--count`, of none.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The live trace, from the command line to the summary: the edge where the rooms meet the outside.
 
-use std::io;
+use std::{io, time::Duration};
 
 use anyhow::{Context as _, Result};
 use dnstrace_ebpf::config::{Config, Hook, MAX_PORTS, target as bits};
@@ -16,7 +16,7 @@ use crate::{
     capture::{Capture, Missing, Request, hooks::Needs, preflight::Facts},
     doh,
     event::{Event, KernelTime},
-    identify::{Identifier, Listing, Roots, Selection, Target, Version},
+    identify::{Identifier, Listing, Roots, Selection, Target, Version, Wanted},
     kernel_counters::Baseline,
     lookup::{Limits, Sight},
     losses::{HookLosses, Losses},
@@ -42,6 +42,10 @@ pub enum UsageError {
     PortZero,
     #[error("--container needs a pod: add --pod")]
     ContainerWithoutPod,
+    #[error("a capture of packets knows no pods and processes: leave out what selects them")]
+    NoOwners,
+    #[error("captures are read one at a time: give one file (mergecap makes one of several)")]
+    SeveralCaptures,
 }
 
 /// Traces until a signal, `--duration` or `--count` ends it.
@@ -71,15 +75,14 @@ pub async fn run(args: &Args) -> Result<()> {
 
     let begin = live::monotonic_now();
     let clock = WallClock { offset_ns: live::wall_clock_offset(), zone: TimeZone::system() };
-    let limits =
-        Limits { timeout: u64::try_from(args.timeout.as_nanos()).unwrap_or(u64::MAX), ..Limits::default() };
+    let limits = limits(args.timeout.map(nanoseconds));
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
     let sinks = Sinks::new(Printer::new(args.output, clock).on_node(host), args.count);
     let sight = sight(&capture);
     let mut trace = Trace {
         baseline: Baseline::read(&proc, &capture.totals()?, host),
         live: Live::new(capture, ring),
-        pipeline: Pipeline::new(identifier, target.namespace, limits, sight),
+        pipeline: Pipeline::new(identifier, Wanted::of_namespace(target.namespace), limits, sight),
         sinks,
     };
     let end = trace.until_end(&mut ends).await?;
@@ -162,21 +165,17 @@ impl Trace {
             })
             .collect();
         let (out_of_order, undecoded_records) = self.live.faults();
-        let (totals, streams) = (self.pipeline.totals(), self.pipeline.stream_totals());
         let compared = self.baseline.compare(&Roots::default().proc, || self.live.capture.totals())?;
-        Ok(Losses {
+        let losses = Losses {
             hooks,
             undecoded_records,
             out_of_order,
-            queries_evicted: totals.evicted,
-            queries_forgotten: totals.forgotten,
             owners_forgotten: self.pipeline.owners().forgotten(),
-            stream_bytes_skipped: streams.skipped,
-            // Most connections are known to both: the larger number, not the sum.
-            streams_forgotten: streams.forgotten.max(totals.connections),
             kernel_gaps: compared.gaps,
             namespaces_unchecked: compared.unchecked,
-        })
+            ..Losses::default()
+        };
+        Ok(self.pipeline.add_losses(losses))
     }
 }
 
@@ -221,9 +220,7 @@ fn config(args: &Args) -> Result<Config, UsageError> {
     if args.ports.contains(&0) {
         return Err(UsageError::PortZero);
     }
-    if args.container.is_some() && args.pods.is_empty() && args.target.is_empty() {
-        return Err(UsageError::ContainerWithoutPod);
-    }
+    check_selection(args)?;
     for (place, port) in config.ports.iter_mut().zip(&args.ports) {
         *place = *port;
     }
@@ -245,7 +242,30 @@ fn config(args: &Args) -> Result<Config, UsageError> {
     Ok(config)
 }
 
-fn selection(args: &Args) -> Selection {
+/// What a command line that parses may still not say of pods.
+///
+/// # Errors
+/// If it does.
+pub fn check_selection(args: &Args) -> Result<(), UsageError> {
+    if args.container.is_some() && args.pods.is_empty() && args.target.is_empty() {
+        return Err(UsageError::ContainerWithoutPod);
+    }
+    Ok(())
+}
+
+/// The tracker's limits, with this time-out in nanoseconds or its own.
+pub fn limits(timeout: Option<u64>) -> Limits {
+    let limits = Limits::default();
+    Limits { timeout: timeout.unwrap_or(limits.timeout), ..limits }
+}
+
+/// A duration in nanoseconds.
+pub fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Which pods the command line names.
+pub fn selection(args: &Args) -> Selection {
     Selection {
         namespace: args.namespace.clone(),
         pods: args.target.iter().chain(&args.pods).cloned().collect(),

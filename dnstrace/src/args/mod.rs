@@ -1,10 +1,13 @@
 //! The command line, as the user types it. [`crate::config::Config`] is what it means.
 
+mod read;
+
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::capture::AttachMode;
+pub use read::ReadArgs;
 
 /// Every DNS lookup of a pod, and what became of each packet.
 ///
@@ -69,9 +72,12 @@ pub struct Args {
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub output: Format,
 
-    /// A query counts as unanswered this long after it was last sent.
-    #[arg(long, value_name = "TIME", default_value = "6s", value_parser = humantime::parse_duration)]
-    pub timeout: Duration,
+    /// A query counts as unanswered this long after it was last sent: 6s, or as it was when a recording was made.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub read: ReadArgs,
 
     /// Size of the kernel's buffer for events, rounded up to a power of two.
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = ring_size)]
@@ -106,9 +112,10 @@ Examples:
   sudo dnstrace -n shop -p cart-7d4f       or shop/cart-7d4f
   sudo dnstrace -A --duration 30s          all pods, for half a minute, then the summary
   sudo dnstrace -A -o json | jq .          a JSON object per line
+  dnstrace -r trace.pcapng -p cart         what a recording tells of a pod; needs no root
 
 Exit codes: 0 done, 1 failure, 2 wrong usage, 3 not permitted, 4 kernel not usable,
-5 no such pod or not exactly one";
+5 no such pod or not exactly one, 6 a file that cannot be read";
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -11,6 +11,7 @@ mod netns;
 pub mod pods;
 mod resolver;
 pub mod target;
+mod wanted;
 
 use std::{borrow::Cow, fmt, io, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
@@ -22,6 +23,7 @@ pub use hierarchy::{Hierarchy, Version};
 pub use netns::of as netns_of;
 pub use resolver::{Likeness, ResolverConfig, ResolverFlag};
 pub use target::{Listing, Selection, Target, TargetError};
+pub use wanted::Wanted;
 
 use crate::event::{CgroupMade, KernelTime, Task};
 use follow::Follower;

@@ -1,5 +1,7 @@
 //! Bounds of the tracker, and what it gave up for their sake.
 
+use serde::{Deserialize, Serialize};
+
 use super::open::SECOND;
 
 /// Bounds of the tracker.
@@ -28,7 +30,7 @@ impl Default for Limits {
 }
 
 /// What the trace can see at all. Without it, silence says nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sight {
     /// Clashes of entries in connection tracking (`nf_ct_resolve_clash`).
     pub clashes: bool,

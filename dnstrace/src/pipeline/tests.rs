@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     event::{CgroupMade, Direction, Flow, StreamBytes},
-    identify::{Identifier, Roots},
+    identify::{Identifier, Roots, Wanted},
     lookup::{Query, StrayReason},
 };
 
@@ -29,8 +29,12 @@ fn pipeline() -> Pipeline<Identifier> {
     fs::create_dir_all(path(&format!("pods/blog_web_{}", uid(2)))).unwrap();
     let roots = Roots { proc: path("proc"), pods_log: path("pods"), containers_log: path("containers") };
     let identifier = Identifier::new(roots).unwrap();
-    let mut pipeline =
-        Pipeline::new(identifier, Some("shop".to_owned()), Limits::default(), Sight::default());
+    let mut pipeline = Pipeline::new(
+        identifier,
+        Wanted::of_namespace(Some("shop".to_owned())),
+        Limits::default(),
+        Sight::default(),
+    );
     for (cgroup, n) in [(CART, 1), (OTHER, 2)] {
         let path = format!("/kubepods/burstable/pod{}/{}", uid(n), "0".repeat(64));
         let made = CgroupMade { time: KernelTime(0), cgroup, hierarchy: 0, path };

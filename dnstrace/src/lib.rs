@@ -9,9 +9,10 @@
 //! - [`dns`]: payload bytes to DNS messages
 //! - [`identify`]: cgroup and process to pod, container, host service
 //! - [`lookup`]: messages to attempts and queries
+//! - [`statistics`]: what it all comes to
 //! - [`output`]: queries to what the user reads
 //!
-//! [`dns`] and [`lookup`] are pure: events and time come in, values go out.
+//! [`dns`], [`lookup`] and [`statistics`] are pure: events and time come in, values go out.
 
 pub mod args;
 pub mod capture;
@@ -31,4 +32,5 @@ pub mod recording;
 pub mod replay;
 pub mod sinks;
 pub mod source;
+pub mod statistics;
 pub mod trace;

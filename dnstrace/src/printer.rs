@@ -9,7 +9,8 @@ use crate::{
     event::KernelTime,
     lookup::Output,
     losses::Losses,
-    output::{WallClock, json, summary::Summary, table::Table},
+    output::{WallClock, json, summary, table::Table},
+    statistics::Statistics,
 };
 
 /// Writes what the core says in the format that the user chose.
@@ -83,17 +84,17 @@ impl Printer {
     /// If stdout cannot be written.
     pub fn summary(
         &mut self,
-        summary: &Summary,
+        statistics: &Statistics,
         begin: KernelTime,
         end: KernelTime,
         losses: &Losses,
     ) -> Result<()> {
         if self.format == Format::Json {
-            let line = json::summary(summary, losses, end, &self.clock)? + "\n";
+            let line = json::summary(statistics, losses, end, &self.clock)? + "\n";
             self.write(&line)?;
         }
         self.flush()?;
-        eprint!("{}", summary.text(begin, end, losses));
+        eprint!("{}", summary::text(statistics, begin, end, losses));
         Ok(())
     }
 

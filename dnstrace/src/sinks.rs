@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use crate::{event::KernelTime, lookup::Output, losses::Losses, output::summary::Summary, printer::Printer};
+use crate::{event::KernelTime, lookup::Output, losses::Losses, printer::Printer, statistics::Statistics};
 
 /// Passes what the core says on to each of them, until nobody wants more.
 pub struct Sinks {
     printer: Printer,
-    summary: Summary,
+    statistics: Statistics,
     /// Queries still to be told of; none if there is no end to them.
     remaining: Option<u64>,
 }
@@ -15,7 +15,7 @@ pub struct Sinks {
 impl Sinks {
     /// `count` queries are told of, or all.
     pub fn new(printer: Printer, count: Option<u64>) -> Self {
-        Self { printer, summary: Summary::default(), remaining: count }
+        Self { printer, statistics: Statistics::default(), remaining: count }
     }
 
     /// Before the first output.
@@ -46,7 +46,7 @@ impl Sinks {
                 return Ok(());
             }
             self.printer.print(&output)?;
-            self.summary.add(&output);
+            self.statistics.add(&output);
             if let (Output::Query(_), Some(remaining)) = (&output, &mut self.remaining) {
                 *remaining = remaining.saturating_sub(1);
             }
@@ -67,6 +67,6 @@ impl Sinks {
     /// # Errors
     /// If stdout cannot be written.
     pub fn end(&mut self, begin: KernelTime, end: KernelTime, losses: &Losses) -> Result<()> {
-        self.printer.summary(&self.summary, begin, end, losses)
+        self.printer.summary(&self.statistics, begin, end, losses)
     }
 }

@@ -11,7 +11,7 @@ use super::escape;
 const SHOWN: usize = 3;
 
 /// RCODE, with NODATA apart from NOERROR: the word that a table shows.
-pub(super) fn status(message: &Message) -> String {
+pub(crate) fn status(message: &Message) -> String {
     if message.is_nodata() { "NODATA".to_owned() } else { rcode(message.rcode).into_owned() }
 }
 

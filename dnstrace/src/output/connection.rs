@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Whether its SYN had to be sent again before the attempt could be.
-pub(super) fn opened_slowly(attempt: &Attempt) -> bool {
+pub(crate) fn opened_slowly(attempt: &Attempt) -> bool {
     attempt.carrier.is_some_and(|carrier| carrier.queries_before == 0 && carrier.syn_retransmissions > 0)
 }
 
@@ -62,7 +62,7 @@ pub(super) fn ordinal(attempt: &Attempt) -> String {
 }
 
 /// Whether a step is a SYN sent again: headings count these.
-pub(super) fn is_syn_again(step: &Step) -> bool {
+pub(crate) fn is_syn_again(step: &Step) -> bool {
     matches!(step.what, What::Retransmitted { leg: Leg::Syn })
 }
 
@@ -78,7 +78,7 @@ pub(super) fn syns_again_of(attempt: &Attempt) -> u32 {
 }
 
 /// As far as the steps tell: not all of them may have been kept.
-pub(super) fn syns_again(steps: &[Step]) -> u32 {
+pub(crate) fn syns_again(steps: &[Step]) -> u32 {
     u32::try_from(steps.iter().filter(|step| is_syn_again(step)).count()).unwrap_or(u32::MAX)
 }
 

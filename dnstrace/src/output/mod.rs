@@ -17,5 +17,20 @@ mod units;
 pub use escape::escape;
 pub use units::WallClock;
 
+/// Words and judgements that [`crate::statistics`] counts by: those that the lines are made of.
+pub(crate) mod words {
+    pub(crate) use super::{
+        answer::status,
+        connection::{is_syn_again, opened_slowly, syns_again},
+        names::fate,
+    };
+    use crate::lookup::TcpConnection;
+
+    /// Whether a connection could not be opened.
+    pub(crate) fn is_unopened(connection: &TcpConnection) -> bool {
+        super::connection::unopened(connection).is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests;

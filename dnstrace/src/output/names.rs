@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A fate as JSON and the summary's counts name it.
-pub(super) fn fate(fate: &Fate) -> &'static str {
+pub(crate) fn fate(fate: &Fate) -> &'static str {
     match fate {
         Fate::Open => "open",
         Fate::Answered(_) => "answered",

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use insta::assert_snapshot;
 use jiff::tz::TimeZone;
 
-use super::{WallClock, json, summary::Summary, table::Table};
+use super::{WallClock, json, summary, table::Table};
 use crate::{
     dns::{Counts, Decoded, Defect, Flags, Message, Question, Record},
     event::{Direction, Flow, KernelTime, SocketMessage, Task, Transport},
     identify::{Container, Owner, Pod},
     lookup::{Observation, Output, tests::run},
     losses::{HookLosses, Losses},
+    statistics::Statistics,
 };
 
 const MS: u64 = 1_000_000;
@@ -136,16 +137,16 @@ fn json_has_every_field() {
 
 #[test]
 fn the_summary_counts_and_says_what_was_lost() {
-    let mut summary = Summary::default();
+    let mut statistics = Statistics::default();
     for output in run([sick(), vec![]].concat(), 60_000 * MS).iter().chain(&run(healthy(), 60_000 * MS)) {
-        summary.add(output);
+        statistics.add(output);
     }
     let end = KernelTime(60_000 * MS);
-    assert_snapshot!(summary.text(KernelTime(0), end, &Losses::default()));
+    assert_snapshot!(summary::text(&statistics, KernelTime(0), end, &Losses::default()));
     let losses = Losses {
         hooks: vec![HookLosses { hook: "ip_send_skb".into(), ring_full: 12, unreadable: 0, skipped: 0 }],
         ..Losses::default()
     };
-    assert_snapshot!(summary.text(KernelTime(0), end, &losses));
-    assert_snapshot!(json::summary(&summary, &losses, end, &clock()).unwrap());
+    assert_snapshot!(summary::text(&statistics, KernelTime(0), end, &losses));
+    assert_snapshot!(json::summary(&statistics, &losses, end, &clock()).unwrap());
 }

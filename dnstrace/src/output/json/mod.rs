@@ -19,9 +19,10 @@ use crate::{
     identify::Owner,
     lookup::Output,
     losses::Losses,
+    statistics::{Counts, Statistics},
 };
 
-use super::{WallClock, answer, summary::Summary};
+use super::{WallClock, answer};
 use connection::ConnectionLine;
 use lookup::LookupLine;
 use message::MessageLine;
@@ -50,7 +51,7 @@ pub fn line(output: &Output, clock: &WallClock) -> serde_json::Result<String> {
 /// # Errors
 /// As with [`line()`].
 pub fn summary(
-    summary: &Summary,
+    statistics: &Statistics,
     losses: &Losses,
     end: KernelTime,
     clock: &WallClock,
@@ -62,7 +63,7 @@ pub fn summary(
         time: String,
         ktime_ns: u64,
         #[serde(flatten)]
-        counts: &'a super::summary::Counts,
+        counts: &'a Counts,
         losses: &'a Losses,
     }
     serde_json::to_string(&SummaryLine {
@@ -70,7 +71,7 @@ pub fn summary(
         kind: "summary",
         time: clock.rfc3339(end),
         ktime_ns: end.0,
-        counts: summary.counts(),
+        counts: statistics.counts(),
         losses,
     })
 }

@@ -1,129 +1,54 @@
-//! What went over TCP.
+//! What went over TCP, in words.
 
-use serde::Serialize;
+use crate::statistics::TcpCounts;
 
-use crate::{
-    event::Transport,
-    lookup::{Attempt, Leg, Protocol, Query, Role, Step, TcpConnection, What},
-    output::connection,
-};
+use super::plural;
 
-use super::{has_message, messages, plural};
-
-/// Counts of TCP, beside those of all queries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct TcpCounts {
-    /// Queries that traced processes sent over TCP, at once or in the end.
-    pub queries: u64,
-    /// Of these, those that had been answered over UDP with TC before.
-    pub after_truncation: u64,
-    /// Queries that traced servers received over TCP.
-    pub served: u64,
-    /// Query messages and answers.
-    pub messages: u64,
-    /// Attempts and connections whose SYN had to be sent again.
-    pub syn_retransmitted: u64,
-    /// Attempts of which TCP had to send a segment again.
-    pub retransmitted: u64,
-    /// Connections for DNS that could not be opened, so that nothing was asked.
-    pub connections_failed: u64,
-    /// Connections for DNS over TLS or HTTPS.
-    pub encrypted: u64,
-    /// Of these, those that could not be opened.
-    pub encrypted_failed: u64,
-    /// Streams, of which a connection has one in each direction, that do not speak DNS.
-    pub not_dns: u64,
-    /// Places of streams where bytes were skipped.
-    pub skips: u64,
+/// Its lines in the summary, each with its newline; none where there was nothing.
+pub(super) fn text(counts: &TcpCounts) -> String {
+    let lines = [("TCP", of_queries(counts)), ("connections", of_connections(counts))];
+    let lines = lines.iter().filter(|(_, words)| !words.is_empty());
+    lines.map(|(what, words)| format!("{what}: {words}\n")).collect()
 }
 
-impl TcpCounts {
-    pub(super) fn add_query(&mut self, query: &Query) {
-        let over = |transport| move |attempt: &&Attempt| attempt.conversation.transport == transport;
-        for attempt in query.attempts.iter().filter(over(Transport::Tcp)) {
-            self.messages += messages(attempt);
-            let again =
-                connection::opened_slowly(attempt) || attempt.steps.iter().any(connection::is_syn_again);
-            self.syn_retransmitted += u64::from(again);
-            self.retransmitted += u64::from(attempt.steps.iter().any(is_data_again));
-        }
-        if !query.attempts.iter().filter(over(Transport::Tcp)).any(has_message) {
-            return;
-        }
-        match query.role {
-            Role::Client => {
-                let is_truncated =
-                    |attempt: &Attempt| attempt.answer().is_some_and(|answer| answer.message.flags.truncated);
-                self.queries += 1;
-                self.after_truncation +=
-                    u64::from(query.attempts.iter().filter(over(Transport::Udp)).any(is_truncated));
-            }
-            Role::Server => self.served += 1,
-        }
-    }
+/// `12 queries (3 after a truncated answer), 25 messages, SYN sent again for 2 connections`
+fn of_queries(counts: &TcpCounts) -> String {
+    let truncated = match counts.after_truncation {
+        0 => String::new(),
+        count => format!(" ({count} after a truncated answer)"),
+    };
+    let parts = [
+        (counts.queries, format!("{}{truncated}", plural(counts.queries, "query", "queries"))),
+        (counts.served, format!("{} taken in", plural(counts.served, "query", "queries"))),
+        (counts.messages, plural(counts.messages, "message", "messages")),
+        (
+            counts.syn_retransmitted,
+            format!("SYN sent again for {}", plural(counts.syn_retransmitted, "connection", "connections")),
+        ),
+        (
+            counts.retransmitted,
+            format!("segments sent again for {}", plural(counts.retransmitted, "attempt", "attempts")),
+        ),
+    ];
+    join(&parts)
+}
 
-    pub(super) fn add_connection(&mut self, tcp: &TcpConnection) {
-        let failed = u64::from(connection::unopened(tcp).is_some());
-        match tcp.protocol {
-            Protocol::Dns => self.connections_failed += failed,
-            Protocol::Tls | Protocol::Https => {
-                self.encrypted += 1;
-                self.encrypted_failed += failed;
-            }
-        }
-        self.syn_retransmitted += u64::from(connection::syns_again(&tcp.steps) > 0);
-    }
-
-    /// Its lines in the summary, each with its newline; none where there was nothing.
-    pub(super) fn text(&self) -> String {
-        let lines = [("TCP", self.of_queries()), ("connections", self.of_connections())];
-        let lines = lines.iter().filter(|(_, words)| !words.is_empty());
-        lines.map(|(what, words)| format!("{what}: {words}\n")).collect()
-    }
-
-    /// `12 queries (3 after a truncated answer), 25 messages, SYN sent again for 2 connections`
-    fn of_queries(&self) -> String {
-        let truncated = match self.after_truncation {
-            0 => String::new(),
-            count => format!(" ({count} after a truncated answer)"),
-        };
-        let parts = [
-            (self.queries, format!("{}{truncated}", plural(self.queries, "query", "queries"))),
-            (self.served, format!("{} taken in", plural(self.served, "query", "queries"))),
-            (self.messages, plural(self.messages, "message", "messages")),
-            (
-                self.syn_retransmitted,
-                format!("SYN sent again for {}", plural(self.syn_retransmitted, "connection", "connections")),
-            ),
-            (
-                self.retransmitted,
-                format!("segments sent again for {}", plural(self.retransmitted, "attempt", "attempts")),
-            ),
-        ];
-        join(&parts)
-    }
-
-    /// `2 could not be opened, 3 encrypted (1 of them could not be opened), 1 stream is not DNS`
-    fn of_connections(&self) -> String {
-        let failed = match self.encrypted_failed {
-            0 => String::new(),
-            count => format!(" ({count} of them could not be opened)"),
-        };
-        let parts = [
-            (self.connections_failed, format!("{} could not be opened", self.connections_failed)),
-            (self.encrypted, format!("{} encrypted{failed}", self.encrypted)),
-            (self.not_dns, plural(self.not_dns, "stream is not DNS", "streams are not DNS")),
-        ];
-        join(&parts)
-    }
+/// `2 could not be opened, 3 encrypted (1 of them could not be opened), 1 stream is not DNS`
+fn of_connections(counts: &TcpCounts) -> String {
+    let failed = match counts.encrypted_failed {
+        0 => String::new(),
+        count => format!(" ({count} of them could not be opened)"),
+    };
+    let parts = [
+        (counts.connections_failed, format!("{} could not be opened", counts.connections_failed)),
+        (counts.encrypted, format!("{} encrypted{failed}", counts.encrypted)),
+        (counts.not_dns, plural(counts.not_dns, "stream is not DNS", "streams are not DNS")),
+    ];
+    join(&parts)
 }
 
 /// Those parts whose count is not zero.
 fn join(parts: &[(u64, String)]) -> String {
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     parts.map(|(_, words)| words.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-fn is_data_again(step: &Step) -> bool {
-    matches!(step.what, What::Retransmitted { leg: Leg::Query | Leg::Answer })
 }

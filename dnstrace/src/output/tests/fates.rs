@@ -12,7 +12,8 @@ use crate::{
         StrayPacketReason, What, Winner,
     },
     losses::{KernelGap, Losses},
-    output::{json, summary::Summary, table::Table},
+    output::{json, summary, table::Table},
+    statistics::Statistics,
 };
 
 fn shown(out: &[Output]) -> String {
@@ -113,9 +114,9 @@ fn steps(line: &serde_json::Value) -> String {
 
 #[test]
 fn the_summary_counts_fates() {
-    let mut summary = Summary::default();
+    let mut statistics = Statistics::default();
     for output in zoo::all() {
-        summary.add(&output);
+        statistics.add(&output);
     }
     let end = KernelTime(60_000_000_000);
     let losses = Losses {
@@ -128,18 +129,18 @@ fn the_summary_counts_fates() {
         namespaces_unchecked: 2,
         ..Losses::default()
     };
-    assert_snapshot!(summary.text(KernelTime(0), end, &losses));
-    assert_snapshot!(json::summary(&summary, &losses, end, &clock()).unwrap());
+    assert_snapshot!(summary::text(&statistics, KernelTime(0), end, &losses));
+    assert_snapshot!(json::summary(&statistics, &losses, end, &clock()).unwrap());
 }
 
 #[test]
 fn every_fate_has_its_words_in_the_summary() {
-    let mut summary = Summary::default();
+    let mut statistics = Statistics::default();
     for output in zoo::all() {
-        summary.add(&output);
+        statistics.add(&output);
     }
-    let counted = &summary.counts().fates;
-    let text = summary.text(KernelTime(0), KernelTime(1), &Losses::default());
+    let counted = &statistics.counts().fates;
+    let text = summary::text(&statistics, KernelTime(0), KernelTime(1), &Losses::default());
     let attempts = text.lines().find(|line| line.starts_with("attempts: ")).unwrap();
     let told: u64 = attempts
         .trim_start_matches("attempts: ")

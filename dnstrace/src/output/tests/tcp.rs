@@ -8,7 +8,8 @@ use crate::{
     event::KernelTime,
     lookup::{ConnectionEnd, Fate, Leg, Output, Step, What},
     losses::Losses,
-    output::{json, summary::Summary, table::Table},
+    output::{json, summary, table::Table},
+    statistics::Statistics,
 };
 
 fn shown(out: &[Output]) -> String {
@@ -101,33 +102,33 @@ fn attempts(line: &serde_json::Value) -> String {
     attempts.collect::<Vec<_>>().join("\n")
 }
 
-fn summary(outputs: &[Output]) -> Summary {
-    let mut summary = Summary::default();
+fn statistics(outputs: &[Output]) -> Statistics {
+    let mut statistics = Statistics::default();
     for output in outputs {
-        summary.add(output);
+        statistics.add(output);
     }
-    summary
+    statistics
 }
 
 #[test]
 fn the_summary_counts_tcp() {
-    let summary = summary(&zoo::tcp::all());
+    let statistics = statistics(&zoo::tcp::all());
     let end = KernelTime(60_000_000_000);
     let losses = Losses { stream_bytes_skipped: 4_711, streams_forgotten: 2, ..Losses::default() };
-    assert_snapshot!(summary.text(KernelTime(0), end, &losses));
-    assert_snapshot!(json::summary(&summary, &losses, end, &clock()).unwrap());
+    assert_snapshot!(summary::text(&statistics, KernelTime(0), end, &losses));
+    assert_snapshot!(json::summary(&statistics, &losses, end, &clock()).unwrap());
 }
 
 #[test]
 fn a_trace_without_tcp_says_nothing_of_it() {
-    let text = summary(&zoo::all()).text(KernelTime(0), KernelTime(1), &Losses::default());
+    let text = summary::text(&statistics(&zoo::all()), KernelTime(0), KernelTime(1), &Losses::default());
     assert!(!text.contains("TCP") && !text.contains("connections:"), "{text}");
 }
 
 #[test]
 fn what_had_no_connection_is_no_message() {
     let queries = zoo::tcp::unconnected();
-    let counts = summary(&zoo::outputs(queries.clone())).counts().clone();
+    let counts = statistics(&zoo::outputs(queries.clone())).counts().clone();
     // The query over UDP and its truncated answer.
     assert_eq!(counts.messages, 2 * queries.len() as u64);
     assert_eq!((counts.tcp.messages, counts.tcp.queries, counts.retried), (0, 0, 0));

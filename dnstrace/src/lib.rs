@@ -9,10 +9,11 @@
 //! - [`dns`]: payload bytes to DNS messages
 //! - [`identify`]: cgroup and process to pod, container, host service
 //! - [`lookup`]: messages to attempts and queries
+//! - [`filter`]: which of them the user wants to see
 //! - [`statistics`]: what it all comes to
 //! - [`output`]: queries to what the user reads
 //!
-//! [`dns`], [`lookup`] and [`statistics`] are pure: events and time come in, values go out.
+//! [`dns`], [`lookup`], [`filter`] and [`statistics`] are pure: events and time come in, values go out.
 
 pub mod args;
 pub mod capture;
@@ -20,6 +21,7 @@ pub mod dns;
 pub mod doh;
 pub mod event;
 pub mod exit;
+pub mod filter;
 pub mod hooks;
 pub mod identify;
 pub mod kernel_counters;

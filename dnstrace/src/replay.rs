@@ -94,7 +94,7 @@ impl Replay {
         let printer = Printer::new(args.output, clock).on_node(begin.host_netns);
         Self {
             pipeline: Pipeline::new(Told::default(), wanted, trace::limits(timeout), begin.sight),
-            sinks: Sinks::new(printer, args.count.or(begin.count)),
+            sinks: Sinks::new(printer, args.count.or(begin.count)).filtered(args.filter.filter()),
             is_counted: args.count.is_some(),
         }
     }

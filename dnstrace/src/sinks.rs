@@ -1,13 +1,17 @@
-//! All who hear what the core says: the printer and the summary.
+//! All who hear what the core says, as far as the user wants to see it: the printer and the summary.
 
 use anyhow::Result;
 
-use crate::{event::KernelTime, lookup::Output, losses::Losses, printer::Printer, statistics::Statistics};
+use crate::{
+    event::KernelTime, filter::Filter, lookup::Output, losses::Losses, printer::Printer,
+    statistics::Statistics,
+};
 
 /// Passes what the core says on to each of them, until nobody wants more.
 pub struct Sinks {
     printer: Printer,
     statistics: Statistics,
+    filter: Filter,
     /// Queries still to be told of; none if there is no end to them.
     remaining: Option<u64>,
 }
@@ -15,7 +19,13 @@ pub struct Sinks {
 impl Sinks {
     /// `count` queries are told of, or all.
     pub fn new(printer: Printer, count: Option<u64>) -> Self {
-        Self { printer, statistics: Statistics::default(), remaining: count }
+        Self { printer, statistics: Statistics::default(), filter: Filter::default(), remaining: count }
+    }
+
+    /// Tells only of what this filter shows; of the rest, how much it was.
+    #[must_use]
+    pub fn filtered(self, filter: Filter) -> Self {
+        Self { filter, ..self }
     }
 
     /// Before the first output.
@@ -44,6 +54,10 @@ impl Sinks {
         for output in outputs {
             if self.is_done() {
                 return Ok(());
+            }
+            if let Some(criterion) = self.filter.hides(&output) {
+                self.statistics.hide(&output, criterion);
+                continue;
             }
             self.printer.print(&output)?;
             self.statistics.add(&output);

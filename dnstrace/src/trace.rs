@@ -77,7 +77,8 @@ pub async fn run(args: &Args) -> Result<()> {
     let clock = WallClock { offset_ns: live::wall_clock_offset(), zone: TimeZone::system() };
     let limits = limits(args.timeout.map(nanoseconds));
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
-    let sinks = Sinks::new(Printer::new(args.output, clock).on_node(host), args.count);
+    let sinks =
+        Sinks::new(Printer::new(args.output, clock).on_node(host), args.count).filtered(args.filter.filter());
     let sight = sight(&capture);
     let mut trace = Trace {
         baseline: Baseline::read(&proc, &capture.totals()?, host),

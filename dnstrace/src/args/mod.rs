@@ -1,5 +1,6 @@
 //! The command line, as the user types it. [`crate::config::Config`] is what it means.
 
+mod filter;
 mod read;
 
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::capture::AttachMode;
+
+pub use filter::FilterArgs;
 pub use read::ReadArgs;
 
 /// Every DNS lookup of a pod, and what became of each packet.
@@ -64,7 +67,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
 
-    /// End after this many queries.
+    /// End after this many queries were shown.
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 
@@ -86,6 +89,9 @@ pub struct Args {
     /// How to attach to kernel functions.
     #[arg(long, value_enum, default_value_t = AttachMode::Auto, value_name = "WAY")]
     pub attach: AttachMode,
+
+    #[command(flatten)]
+    pub filter: FilterArgs,
 
     /// Show the eBPF programs' own messages on stderr.
     #[arg(short, long)]
@@ -158,6 +164,26 @@ mod tests {
             ["dnstrace -A -p cart", "dnstrace --host -A", "dnstrace --host cart", "dnstrace --duration 5"]
         {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn filters_that_can_never_match_are_wrong_usage() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        let args =
+            parse("dnstrace --type a --type TYPE65 --rcode nodata --server fd00::/8 --name *.Example. -A")
+                .unwrap();
+        assert_eq!((args.filter.types.len(), args.filter.names.len()), (2, 1));
+        for (wrong, hint) in [
+            ("dnstrace --type AAAAA", "did you mean AAAA?"),
+            ("dnstrace --rcode SERVFAL", "did you mean SERVFAIL?"),
+            ("dnstrace --server 10.0.0.0/33", "IP:PORT"),
+            ("dnstrace --name bücher.example", "xn--"),
+            ("dnstrace --name [a", "unclosed"),
+            ("dnstrace --slower-than 100", "time unit needed"),
+        ] {
+            let error = parse(wrong).unwrap_err();
+            assert!(error.to_string().contains(hint) && error.exit_code() == 2, "{error}");
         }
     }
 

@@ -68,3 +68,70 @@ pub fn opcode(code: u8) -> Cow<'static, str> {
 pub fn is_assigned_opcode(code: u8) -> bool {
     matches!(code, 0..=2 | 4..=6)
 }
+
+/// The record or query type that a user writes: a mnemonic in either case (`aaaa`), `TYPE65`, or `65`.
+pub fn record_type_of(text: &str) -> Option<u16> {
+    let upper = text.to_ascii_uppercase();
+    let number = upper.strip_prefix("TYPE").unwrap_or(&upper);
+    number.parse().ok().or_else(|| known_types().find(|(_, name)| *name == upper).map(|(code, _)| code))
+}
+
+/// Every type that has a mnemonic.
+pub fn record_type_names() -> impl Iterator<Item = &'static str> {
+    known_types().map(|(_, name)| name)
+}
+
+fn known_types() -> impl Iterator<Item = (u16, &'static str)> {
+    (0..=u16::MAX).filter_map(|code| match RecordType::from(code) {
+        RecordType::Unknown(_) => None,
+        known => Some((code, known.into())),
+    })
+}
+
+/// The largest RCODE: 12 bits with those of EDNS (RFC 6891, 6.1.3).
+const LAST_RCODE: u16 = 0xfff;
+
+/// The RCODE that a user writes: a mnemonic in either case (`nxdomain`), `RCODE3`, or `3`.
+pub fn rcode_of(text: &str) -> Option<u16> {
+    let upper = text.to_ascii_uppercase();
+    let number: Option<u16> = upper.strip_prefix("RCODE").unwrap_or(&upper).parse().ok();
+    match number {
+        Some(number) => Some(number).filter(|number| *number <= LAST_RCODE),
+        None => (0..=LAST_RCODE).find(|code| rcode(*code) == upper),
+    }
+}
+
+/// Every RCODE that has a mnemonic.
+pub fn rcode_names() -> impl Iterator<Item = Cow<'static, str>> {
+    (0..=LAST_RCODE).map(rcode).filter(|name| matches!(name, Cow::Borrowed(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_can_be_written() {
+        for code in 0..=u16::MAX {
+            assert_eq!(record_type_of(&record_type(code)), Some(code));
+        }
+        for code in 0..=LAST_RCODE {
+            assert_eq!(rcode_of(&rcode(code)), Some(code));
+        }
+        assert_eq!(
+            (record_type_of("aaaa"), record_type_of("65"), record_type_of("type65")),
+            (Some(28), Some(65), Some(65))
+        );
+        assert_eq!((rcode_of("nxdomain"), rcode_of("3"), rcode_of("rcode3")), (Some(3), Some(3), Some(3)));
+    }
+
+    #[test]
+    fn what_is_no_name_is_none() {
+        for text in ["", "AAAAA", "TYPE", "TYPE65536", "TYPE-1", "-1", "A A"] {
+            assert_eq!(record_type_of(text), None, "{text}");
+        }
+        for text in ["", "NXDOMAINS", "RCODE", "4096", "RCODE4096"] {
+            assert_eq!(rcode_of(text), None, "{text}");
+        }
+    }
+}

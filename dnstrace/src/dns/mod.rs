@@ -13,7 +13,9 @@ use hickory_proto::{
     serialize::binary::{BinDecodable as _, BinDecoder},
 };
 
-pub use mnemonic::{opcode, rcode, record_class, record_type};
+pub use mnemonic::{
+    opcode, rcode, rcode_names, rcode_of, record_class, record_type, record_type_names, record_type_of,
+};
 pub use name::present;
 pub use stream::{Framed, StreamLimits, StreamTotals, Streams};
 

@@ -19,6 +19,7 @@ mod fate;
 mod find;
 mod gaps;
 mod grouping;
+mod health;
 mod known;
 mod limits;
 mod model;
@@ -37,6 +38,7 @@ mod transfer;
 
 pub use conversation::{Conversation, Role};
 pub use grouping::{Asked, AskedServer, Ending, Lookup, TriedName, TriedQuery, Waste};
+pub use health::Health;
 pub use limits::{Limits, Sight, Totals};
 pub use model::{
     Answer, Attempt, Carrier, Fate, Observation, Outcome, Protocol, Query, ServerSide, Stray, StrayPacket,

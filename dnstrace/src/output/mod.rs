@@ -33,4 +33,4 @@ pub(crate) mod words {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,7 +2,7 @@
 
 mod fates;
 mod tcp;
-mod zoo;
+pub(crate) mod zoo;
 
 use bytes::Bytes;
 use insta::assert_snapshot;
@@ -12,6 +12,7 @@ use super::{WallClock, json, summary, table::Table};
 use crate::{
     dns::{Counts, Decoded, Defect, Flags, Message, Question, Record},
     event::{Direction, Flow, KernelTime, SocketMessage, Task, Transport},
+    filter::Criterion,
     identify::{Container, Owner, Pod},
     lookup::{Observation, Output, tests::run},
     losses::{HookLosses, Losses},
@@ -149,4 +150,22 @@ fn the_summary_counts_and_says_what_was_lost() {
     };
     assert_snapshot!(summary::text(&statistics, KernelTime(0), end, &losses));
     assert_snapshot!(json::summary(&statistics, &losses, end, &clock()).unwrap());
+}
+
+#[test]
+fn what_filters_hid_is_counted_apart() {
+    let mut statistics = Statistics::default();
+    for output in &run(healthy(), 60_000 * MS) {
+        statistics.hide(output, Criterion::Rcode);
+    }
+    let (end, losses) = (KernelTime(60_000 * MS), Losses::default());
+    assert_eq!(
+        summary::text(&statistics, KernelTime(0), end, &losses),
+        "0 queries in 60.000 s: nothing to tell (0 messages)\n\
+         1 query hidden by filters (1 by --rcode): not counted above\nnothing was lost\n"
+    );
+    let line = json::summary(&statistics, &losses, end, &clock()).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["queries"], &line["hidden"]["queries"]), (&0.into(), &1.into()));
+    assert_eq!(line["hidden"]["by_filter"]["rcode"], 1);
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     event::Transport,
+    filter::Hidden,
     lookup::{Fate, Insertion, Outcome, Query, Role, Step, Stray, StrayReason, What},
     output::words,
 };
@@ -45,6 +46,8 @@ pub struct Counts {
     pub tcp: TcpCounts,
     /// Drops, failed insertions, ICMP errors and evictions that belong to no attempt under way.
     pub packets: u64,
+    /// What filters hid: counted nowhere else.
+    pub hidden: Hidden,
 }
 
 /// What connection tracking did to packets, whoever they belonged to.

@@ -18,6 +18,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use crate::{
     dns::{Message, rcode},
     event::KernelTime,
+    filter::Criterion,
     lookup::{Attempt, Fate, Outcome, Output, Query, Role},
 };
 
@@ -90,6 +91,11 @@ impl Statistics {
             Output::Stray(stray) => self.counts.add_stray(stray),
             Output::Lookup(_) => {}
         }
+    }
+
+    /// Counts one output that is not shown.
+    pub fn hide(&mut self, output: &Output, by: Criterion) {
+        self.counts.hidden.add(output, by);
     }
 
     fn add_query(&mut self, query: &Query) {

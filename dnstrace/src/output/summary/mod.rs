@@ -21,6 +21,7 @@ pub fn text(statistics: &Statistics, begin: KernelTime, end: KernelTime, losses:
         totals::beside(counts),
         servers::text(statistics),
         worst::text(statistics),
+        counts.hidden.text(),
         losses.text(),
     ]
     .concat()

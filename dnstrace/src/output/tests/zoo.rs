@@ -1,7 +1,7 @@
 //! Queries, attempts and steps made by hand: one of each kind.
 
 pub(super) mod server_side;
-pub(super) mod tcp;
+pub(crate) mod tcp;
 
 use std::net::SocketAddr;
 
@@ -394,7 +394,7 @@ pub(super) fn packets(packets: Vec<StrayPacket>) -> Vec<Output> {
 }
 
 /// All of the above.
-pub(super) fn all() -> Vec<Output> {
+pub(crate) fn all() -> Vec<Output> {
     let queries = [vec![five_seconds(), reply_only(), served()], out(), back(), healthy()].concat();
     [outputs(queries), packets(strays())].concat()
 }

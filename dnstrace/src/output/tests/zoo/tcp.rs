@@ -464,6 +464,6 @@ pub(in crate::output::tests) fn queries() -> Vec<Query> {
 }
 
 /// All of the above.
-pub(in crate::output::tests) fn all() -> Vec<Output> {
+pub(crate) fn all() -> Vec<Output> {
     [super::outputs(queries()), lines(connections()), strays(), super::packets(packets())].concat()
 }

@@ -42,6 +42,8 @@ pub enum UsageError {
     PortZero,
     #[error("--container needs a pod: add --pod")]
     ContainerWithoutPod,
+    #[error("--wait needs to know which pod: add --pod")]
+    WaitWithoutPod,
     #[error("a capture of packets knows no pods and processes: leave out what selects them")]
     NoOwners,
     #[error("captures are read one at a time: give one file (mergecap makes one of several)")]
@@ -248,10 +250,12 @@ fn config(args: &Args) -> Result<Config, UsageError> {
 /// # Errors
 /// If it does.
 pub fn check_selection(args: &Args) -> Result<(), UsageError> {
-    if args.container.is_some() && args.pods.is_empty() && args.target.is_empty() {
-        return Err(UsageError::ContainerWithoutPod);
+    let has_pod = !args.pods.is_empty() || !args.target.is_empty();
+    match () {
+        () if args.container.is_some() && !has_pod => Err(UsageError::ContainerWithoutPod),
+        () if args.wait && !has_pod => Err(UsageError::WaitWithoutPod),
+        () => Ok(()),
     }
-    Ok(())
 }
 
 /// The tracker's limits, with this time-out in nanoseconds or its own.
@@ -271,6 +275,7 @@ pub fn selection(args: &Args) -> Selection {
         namespace: args.namespace.clone(),
         pods: args.target.iter().chain(&args.pods).cloned().collect(),
         container: args.container.clone(),
+        wait: args.wait,
         all: args.all_namespaces,
         host: args.host,
     }

@@ -38,6 +38,10 @@ pub struct Args {
     #[arg(short, long, value_name = "NAME", conflicts_with_all = ["all_namespaces", "host"])]
     pub container: Option<String>,
 
+    /// Wait for a pod that is not there yet: every pod whose name begins like this is traced from its start.
+    #[arg(long, conflicts_with_all = ["all_namespaces", "host"])]
+    pub wait: bool,
+
     /// All pods of the node.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,

@@ -1,5 +1,5 @@
 //! Pods and containers of the target that start while the trace runs: a StatefulSet's pod that is made anew, a
-//! container that crashed. They have new cgroups, which the kernel's filter has to learn.
+//! container that crashed, a pod that is waited for. They have new cgroups, which the kernel's filter has to learn.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -18,9 +18,33 @@ const CAPACITY: usize = 4096;
 /// What the target means, by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
-    pub pod: PodName,
+    pub pod: WantedPod,
     /// Only the container of this name.
     pub container: Option<String>,
+}
+
+/// Which pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WantedPod {
+    Named(PodName),
+    /// One that was not there when the trace began: every pod whose name begins like this, in this namespace or in any.
+    Awaited {
+        namespace: Option<String>,
+        begins: String,
+    },
+}
+
+impl Wanted {
+    /// Whether this pod is meant, whichever of its containers.
+    fn means(&self, pod: &PodName) -> bool {
+        match &self.pod {
+            WantedPod::Named(wanted) => wanted == pod,
+            WantedPod::Awaited { namespace, begins } => {
+                namespace.as_deref().is_none_or(|namespace| *namespace == *pod.namespace)
+                    && pod.name.starts_with(begins)
+            }
+        }
+    }
 }
 
 /// Watches for what the target means.
@@ -80,13 +104,12 @@ impl Follower {
 /// Whether the target means a cgroup; none as long as its name is not known.
 fn is_wanted(wanted: &BTreeSet<Wanted>, starting: &Starting, names: &mut Names, now: u64) -> Option<bool> {
     let pod = names.pod(&starting.pod_uid, now)?;
+    let mut meant = wanted.iter().filter(|wanted| wanted.means(&pod)).peekable();
     let container = match &starting.container_id {
         // Below a pod that is wanted as a whole a container needs no entry of its own.
-        Some(_) if !wanted.iter().any(|wanted| wanted.pod == pod && wanted.container.is_some()) => {
-            return Some(false);
-        }
-        Some(id) => Some(names.container(id, now)?.to_string()),
-        None => None,
+        Some(_) if meant.clone().all(|wanted| wanted.container.is_none()) => return Some(false),
+        Some(id) if meant.peek().is_some() => Some(names.container(id, now)?),
+        Some(_) | None => None,
     };
-    Some(wanted.contains(&Wanted { pod, container }))
+    Some(meant.any(|wanted| wanted.container.as_deref() == container.as_deref()))
 }

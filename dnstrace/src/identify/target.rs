@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     cgroup_path,
-    follow::Wanted,
+    follow::{Wanted, WantedPod},
     hierarchy::{Hierarchy, id, subdirectories},
     netns,
     pods::{Names, PodName},
@@ -28,6 +28,8 @@ pub struct Selection {
     /// Names, beginnings of names, or `namespace/name`.
     pub pods: Vec<String>,
     pub container: Option<String>,
+    /// A pod that is not there is waited for.
+    pub wait: bool,
     /// All pods.
     pub all: bool,
     /// What runs outside pods.
@@ -68,7 +70,7 @@ pub enum TargetError {
         "no pods run on this node (no kubepods cgroup): run dnstrace on the pod's node, or use --host, --pid or --comm"
     )]
     NoPods,
-    #[error("no pod {wanted} runs on this node; {}", hint(near))]
+    #[error("no pod {wanted} runs on this node; {} (--wait waits for it)", hint(near))]
     UnknownPod { wanted: String, near: Vec<String> },
     #[error(
         "pod {pod} does not run on this node, only its logs are left; look where it runs with: kubectl get pods -A -o wide"
@@ -148,7 +150,10 @@ pub(super) fn resolve(
     if selection.namespace.is_none() && selection.pods.is_empty() {
         return Ok(listed(Listing::Everything, BTreeSet::new(), "all pods and host services".to_owned()));
     }
-    let running = running(hierarchy, names)?;
+    let running = match running(hierarchy, names) {
+        Err(TargetError::NoPods) if selection.wait && !selection.pods.is_empty() => Vec::new(),
+        running => running?,
+    };
     match (&selection.namespace, &selection.pods[..]) {
         (Some(namespace), []) => whole_namespace(namespace, &running, kubepods()),
         (namespace, pods) => named_pods(namespace.as_deref(), pods, selection, &running, names, proc),
@@ -189,11 +194,20 @@ fn named_pods(
             Some((namespace, name)) => (Some(namespace), name),
             None => (namespace, wanted.as_str()),
         };
-        let pods = find(namespace, name, running, names)?;
+        let container = selection.container.clone();
+        let pods = match find(namespace, name, running, names) {
+            Err(TargetError::UnknownPod { .. } | TargetError::NotRunning { .. }) if selection.wait => {
+                let (namespace, begins) = (namespace.map(str::to_owned), name.to_owned());
+                target.wanted.insert(Wanted { pod: WantedPod::Awaited { namespace, begins }, container });
+                described.push(format!("pod {wanted} (not there yet: waiting for it)"));
+                continue;
+            }
+            found => found?,
+        };
         let full_name = pods.name();
-        target.wanted.extend(
-            pods.all().map(|pod| Wanted { pod: pod.pod.clone(), container: selection.container.clone() }),
-        );
+        let wanted =
+            |pod: &Running| Wanted { pod: WantedPod::Named(pod.pod.clone()), container: container.clone() };
+        target.wanted.extend(pods.all().map(wanted));
         match &selection.container {
             Some(container) => {
                 target.cgroups.extend(container_cgroups(&pods, container, names)?);

@@ -150,7 +150,7 @@ fn refusals_say_what_to_do() {
     );
     assert_eq!(
         refusal(&pods(&["crat-7d4f"])),
-        "no pod crat-7d4f runs on this node; did you mean shop/cart-7d4f?"
+        "no pod crat-7d4f runs on this node; did you mean shop/cart-7d4f? (--wait waits for it)"
     );
     assert_eq!(
         refusal(&pods(&["gone-1"])),
@@ -160,7 +160,7 @@ fn refusals_say_what_to_do() {
     assert_eq!(refusal(&pods(&["gone"])), refusal(&pods(&["gone-1"])));
     assert_eq!(
         refusal(&pods(&["zzz"])),
-        "no pod zzz runs on this node; look with: kubectl get pods -A -o wide"
+        "no pod zzz runs on this node; look with: kubectl get pods -A -o wide (--wait waits for it)"
     );
     let elsewhere = Selection { namespace: Some("kube-system".into()), ..pods(&["cart-7d4f"]) };
     assert!(
@@ -228,6 +228,37 @@ fn a_pod_without_a_name_gets_one_as_soon_as_there_is_one() {
     assert_eq!(who(&mut identifier, made.cgroup, 500, 0).to_string(), format!("pod {uid}"));
     fs::create_dir_all(node.path(format!("pods/shop_new_{uid}"))).unwrap();
     assert_eq!(who(&mut identifier, made.cgroup, 500, 1_000_000_000).to_string(), "shop/new");
+}
+
+#[test]
+fn a_pod_that_is_not_there_yet_is_waited_for() {
+    let node = node();
+    let mut identifier = node.identifier();
+    let wait = |names: &[&str]| Selection { wait: true, ..pods(names) };
+    let selection = Selection { container: Some("app".into()), ..wait(&["shop/late"]) };
+    let target = identifier.resolve(&selection).unwrap();
+    assert!(target.cgroups.is_empty());
+    assert!(target.description.starts_with("pod shop/late (not there yet"), "{}", target.description);
+    let mut start = |namespace: &str, name: &str, digit: char| {
+        let uid = CART_UID.replacen('0', &digit.to_string(), 1);
+        let pod = node.pod(namespace, name, &uid, &format!("70{digit}"), 700);
+        let container = pod.join(container_id(&uid));
+        let cgroups = [pod, container].map(|path| {
+            let path = path.to_str().unwrap().strip_prefix("cgroup").unwrap().to_owned();
+            made(&node, &path)
+        });
+        cgroups.iter().for_each(|made| identifier.note_cgroup(made));
+        let started = identifier.started(u64::from(digit) << 40);
+        started
+            .iter()
+            .map(|id| cgroups.iter().position(|made| made.cgroup == *id).unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert!(start("blog", "late-1", '5').is_empty());
+    assert_eq!(start("shop", "late-2", '6'), [1], "its container, not its sandbox");
+    // Who does not wait for it is told at once, and so is who cannot know what he waits for.
+    let error = node.identifier().resolve(&pods(&["late"])).unwrap_err();
+    assert!(matches!(error, TargetError::AmbiguousPod { .. }), "{error}");
 }
 
 #[test]

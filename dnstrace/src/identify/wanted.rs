@@ -35,7 +35,7 @@ impl Wanted {
     }
 
     fn is_selected(&self, owner: &Owner) -> bool {
-        let Selection { namespace, pods, container, all, host } = &self.selection;
+        let Selection { namespace, pods, container, all, host, wait: _ } = &self.selection;
         if *host {
             return owner.pod.is_none();
         }

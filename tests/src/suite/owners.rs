@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = &[
     Test::new("a pod of a real containerd has its name", a_pod_of_a_real_containerd),
     Test::new("only the pod that was asked for is shown", only_the_pod_that_was_asked_for),
     Test::new("a pod that is made anew is followed", a_pod_that_is_made_anew_is_followed),
+    Test::new("pods that are not there yet are waited for", a_pod_that_is_waited_for),
     Test::new("a hostNetwork pod is told from the host", a_host_network_pod_is_told_from_the_host),
     Test::new(
         "a process of the host in a pod's network namespace is both",
@@ -138,6 +139,21 @@ fn a_pod_that_is_made_anew_is_followed(bench: &Bench) -> Result<()> {
     })?;
     let [query] = &lines.queries[..] else { anyhow::bail!("{} queries", lines.queries.len()) };
     ensure!(query["qname"] == "again.test.cluster.local." && query["pod"] == "db-0", "{query}");
+    Ok(())
+}
+
+fn a_pod_that_is_waited_for(bench: &Bench) -> Result<()> {
+    let (lines, ()) = Said::lines_of(&["-p", "shop/late", "--wait"], || {
+        let start = |namespace, name| Pod::start(&bench.lab.node, namespace, name, &PodOptions::default());
+        let (late, other) = (start("shop", "late-7d4f")?, start("blog", "late-7d4f")?);
+        // As long as a runtime needs to start a container.
+        thread::sleep(Duration::from_millis(500));
+        dig(&other, "app", &["+short", "other.test.cluster.local"])?.success()?;
+        dig(&late, "app", &["+short", "late.test.cluster.local"])?.success()?;
+        Ok(())
+    })?;
+    let [query] = &lines.queries[..] else { anyhow::bail!("{} queries", lines.queries.len()) };
+    ensure!(query["qname"] == "late.test.cluster.local." && query["namespace"] == "shop", "{query}");
     Ok(())
 }
 

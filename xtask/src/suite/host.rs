@@ -39,6 +39,8 @@ pub fn lints(workspace: &Workspace) -> Result<Vec<Outcome>> {
 pub fn tests(workspace: &Workspace) -> Result<Outcome> {
     let mut command = build::cargo(workspace);
     command.args(["test", "--workspace", "--no-fail-fast"]);
+    // No host test looks at the eBPF programs, and the release that the VMs run builds them.
+    command.env("AYA_BUILD_SKIP", "1");
     say(shown(&command));
     let started = Instant::now();
     let mut outcome = counted(&mut command)?;

@@ -5,6 +5,7 @@
 //! - [`capture`]: the live kernel: offsets from BTF, attachment of the eBPF programs, the ring's reader
 //! - [`source`]: where events come from, in the order of their time, with what was lost
 //! - [`recording`]: what was traced as a file, which is a source again
+//! - [`pcap`]: captures of others, packets to events
 //! - [`event`]: the events themselves
 //! - [`dns`]: payload bytes to DNS messages
 //! - [`identify`]: cgroup and process to pod, container, host service
@@ -28,6 +29,7 @@ pub mod kernel_counters;
 pub mod lookup;
 pub mod losses;
 pub mod output;
+pub mod pcap;
 pub mod pipeline;
 pub mod printer;
 pub mod recording;

@@ -11,6 +11,15 @@ pub struct Losses {
     pub hooks: Vec<HookLosses>,
     /// Records of the ring that dnstrace could not decode: a fault of its own.
     pub undecoded_records: u64,
+    /// Packets that a capture of others had lost, by its own word (`isb_ifdrop`, `isb_osdrop` of pcapng).
+    #[serde(default)]
+    pub packets_not_captured: u64,
+    /// Packets of a capture that were cut off within their headers, or that nothing can be made of.
+    #[serde(default)]
+    pub packets_unreadable: u64,
+    /// Datagrams of a capture whose first IP fragment, which bears the ports, is not in it.
+    #[serde(default)]
+    pub fragments_without_first: u64,
     /// Events that came too late to be put into the order of time.
     pub out_of_order: u64,
     /// Queries given up because too many were under way.
@@ -97,6 +106,12 @@ impl Losses {
         let mut lines: Vec<String> = self.hooks.iter().flat_map(HookLosses::lines).collect();
         let rest = [
             (self.undecoded_records, "records that dnstrace could not decode (please report)"),
+            (self.packets_not_captured, "packets that the capture had lost itself, of any traffic"),
+            (self.packets_unreadable, "packets of the capture that could not be read (cut off, or damaged)"),
+            (
+                self.fragments_without_first,
+                "datagrams in IP fragments without the first one, which bears the ports: of any traffic",
+            ),
             (self.out_of_order, "events out of order: their queries may be told wrongly"),
             (self.owners_forgotten, "names of cgroups, pods or containers forgotten: too many"),
             (self.queries_evicted, "queries given up: too many under way"),
@@ -154,6 +169,9 @@ mod tests {
         let losses = Losses {
             hooks: vec![HookLosses { hook: "ip_send_skb".into(), ring_full: 3, unreadable: 1, skipped: 2 }],
             undecoded_records: 1,
+            packets_not_captured: 9,
+            packets_unreadable: 10,
+            fragments_without_first: 11,
             out_of_order: 2,
             queries_evicted: 4,
             queries_forgotten: 5,
@@ -164,7 +182,7 @@ mod tests {
             namespaces_unchecked: 0,
         };
         let text = losses.text();
-        assert_eq!(text.lines().count(), 11);
+        assert_eq!(text.lines().count(), 14);
         assert!(text.starts_with("LOST: 3 events of ip_send_skb (ring full"), "{text}");
     }
 

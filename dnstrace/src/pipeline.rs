@@ -4,11 +4,13 @@ mod others;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
+
 use crate::{
     dns::{self, Framed, StreamLimits, StreamTotals, Streams},
     event::{
-        ConnectFailure, ConnectionChange, Event, KernelTime, Packet, Refused, SendFailure, SocketMessage,
-        Task, TcpState, Transport,
+        ConnectFailure, ConnectionChange, Direction, Event, KernelTime, Packet, Refused, SendFailure,
+        SocketMessage, Task, TcpState, Transport,
     },
     identify::{Owner, Owners, Wanted},
     lookup::{Limits, Observation, Output, Sight, Totals, Tracker},
@@ -146,7 +148,7 @@ impl<O: Owners> Pipeline<O> {
         let (netns, socket) = (change.netns, change.socket);
         let mut owner = None;
         if let Some(task) = &change.task {
-            let who = self.owner(task, change.time);
+            let who = self.owner(task, change.flow.source, change.time);
             if !self.wanted.is(&who, task) {
                 return self.others.note_socket(netns, socket);
             }
@@ -160,13 +162,17 @@ impl<O: Owners> Pipeline<O> {
     }
 
     fn connect_failure(&mut self, failure: ConnectFailure, out: &mut Vec<Output>) {
-        let owner = self.owner(&failure.task, failure.time);
+        let owner = self.owner(&failure.task, failure.flow.source, failure.time);
         if self.wanted.is(&owner, &failure.task) {
             self.tracker.connect_failed(failure, Some(owner), out);
         }
     }
 
-    fn owner(&mut self, task: &Task, time: KernelTime) -> Owner {
+    /// Who the task is, that holds the socket with this address.
+    fn owner(&mut self, task: &Task, local: SocketAddr, time: KernelTime) -> Owner {
+        if !task.is_known() {
+            return Owner { address: Some(local.ip()), ..Owner::default() };
+        }
         self.owners.owner(task, time)
     }
 
@@ -179,7 +185,11 @@ impl<O: Owners> Pipeline<O> {
 
     /// Whose message it is; none if it is not wanted.
     fn wanted_owner(&mut self, seen: &SocketMessage) -> Option<Owner> {
-        let owner = self.owner(&seen.task, seen.time);
+        let local = match seen.direction {
+            Direction::Sent => seen.flow.source,
+            Direction::Received => seen.flow.destination,
+        };
+        let owner = self.owner(&seen.task, local, seen.time);
         if !self.wanted.is(&owner, &seen.task) {
             self.others.note(seen);
             return None;
@@ -230,7 +240,7 @@ impl<O: Owners> Pipeline<O> {
             queries_forgotten: totals.forgotten,
             stream_bytes_skipped: streams.skipped,
             // Most connections are known to both: the larger number, not the sum.
-            streams_forgotten: streams.forgotten.max(totals.connections),
+            streams_forgotten: streams.forgotten.max(totals.connections).max(of_source.streams_forgotten),
             ..of_source
         }
     }

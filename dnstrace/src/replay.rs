@@ -10,6 +10,7 @@ use crate::{
     event::KernelTime,
     identify::Wanted,
     output::{WallClock, escape},
+    pcap::{self, Watch},
     pipeline::Pipeline,
     printer::Printer,
     recording::{self, Told},
@@ -31,7 +32,7 @@ pub fn run(args: &Args) -> Result<()> {
     let first = files.next().context("no file to read")?;
     let input = Input::open(&first)?;
     let (name, is_live) = (input.name.clone(), input.is_live);
-    let mut entries = open(input, files)?;
+    let mut entries = open(input, files, &args.ports)?;
     let Some(Entry::Begin(begin)) = entries.next()? else {
         return Err(Unreadable { name, why: "it does not begin with a beginning".to_owned() }.into());
     };
@@ -46,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// What yields the entries of a file of this kind; a recording may go on in further files.
-fn open(input: Input, mut further: std::vec::IntoIter<PathBuf>) -> Result<Box<dyn Entries>> {
+fn open(input: Input, mut further: std::vec::IntoIter<PathBuf>, ports: &[u16]) -> Result<Box<dyn Entries>> {
     match input.kind {
         Kind::Recording => {
             let next = move || further.next().map(|path| Input::open(&path));
@@ -56,8 +57,7 @@ fn open(input: Input, mut further: std::vec::IntoIter<PathBuf>) -> Result<Box<dy
             if further.next().is_some() {
                 return Err(UsageError::SeveralCaptures.into());
             }
-            let why = "it was not written by dnstrace, and captures of others cannot be read yet".to_owned();
-            Err(Unreadable { name: input.name, why }.into())
+            Ok(Box::new(pcap::Capture::open(input, Watch { ports: ports.to_vec() })?))
         }
     }
 }

@@ -124,12 +124,39 @@ pub enum Direction {
 pub struct Task {
     /// Id of its cgroup.
     pub cgroup: u64,
-    /// Process id on the node.
+    /// Process id on the node; 0 where no process is known ([`Self::unknown`]).
     pub pid: u32,
-    /// Thread id on the node.
+    /// Thread id on the node; 0 likewise.
     pub tid: u32,
     /// Name of the process (`comm` of its main thread); comes from strangers, not escaped.
     pub comm: String,
+}
+
+impl Task {
+    /// Nobody knows which: of packets that were captured on their way.
+    pub fn unknown() -> Self {
+        Self { cgroup: 0, pid: 0, tid: 0, comm: String::new() }
+    }
+
+    /// Whether it is known which process it is.
+    pub fn is_known(&self) -> bool {
+        self.pid != 0
+    }
+}
+
+/// Where inode numbers of namespaces begin (`PROC_DYNAMIC_FIRST`, fs/proc/generic.c), and as far below it the numbers that
+/// stand for hosts of a capture.
+const NAMESPACES: u32 = 0xf000_0000;
+const HOSTS: u32 = 0xe000_0000;
+
+/// What stands in the place of a network namespace for a host of a capture, which knows hosts by their addresses alone.
+pub fn captured_host(number: u32) -> u32 {
+    HOSTS + number % (NAMESPACES - HOSTS)
+}
+
+/// The inode number of a network namespace; none if it stands for a host of a capture.
+pub fn known_netns(netns: u32) -> Option<u32> {
+    (!(HOSTS..NAMESPACES).contains(&netns)).then_some(netns)
 }
 
 /// Why payload is missing from a [`SocketMessage`] beside the capture's own limit.

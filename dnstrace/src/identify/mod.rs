@@ -13,7 +13,7 @@ mod resolver;
 pub mod target;
 mod wanted;
 
-use std::{borrow::Cow, fmt, io, num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, fmt, io, net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use dnstrace_ebpf::wire::MAX_CGROUP_PATH;
 use lru::LruCache;
@@ -52,6 +52,9 @@ pub struct Owner {
     /// The resolv.conf of its processes; none if that was not seen.
     #[serde(default)]
     pub resolver: Option<Arc<ResolverConfig>>,
+    /// The socket's address, where nothing else is known of who holds it: in a capture of packets.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
 }
 
 /// A pod.
@@ -75,8 +78,8 @@ pub struct Container {
 }
 
 impl fmt::Display for Owner {
-    /// `shop/cart-7d4f`, `sshd.service`, `docker 4f1a2b3c4d5e`, `host`; `?` if nothing could be found out. Holds
-    /// what strangers named: escape it for a terminal.
+    /// `shop/cart-7d4f`, `sshd.service`, `docker 4f1a2b3c4d5e`, `host`, `10.244.1.7`; `?` if nothing could be found out.
+    /// Holds what strangers named: escape it for a terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.pod, &self.container, &self.unit, &self.cgroup) {
             (Some(pod), ..) => match (&pod.namespace, &pod.name) {
@@ -90,7 +93,10 @@ impl fmt::Display for Owner {
             }
             (None, None, Some(unit), _) => f.write_str(unit),
             (None, None, None, Some(_)) => f.write_str("host"),
-            (None, None, None, None) => f.write_str("?"),
+            (None, None, None, None) => match self.address {
+                Some(address) => address.fmt(f),
+                None => f.write_str("?"),
+            },
         }
     }
 }
@@ -248,7 +254,10 @@ impl Identifier {
         });
         let unit = parsed.unit.map(Arc::from);
         let cgroup = Some(path.clone());
-        (Owner { node: self.node.clone(), pod, container, unit, cgroup, resolver: None }, is_complete)
+        (
+            Owner { node: self.node.clone(), pod, container, unit, cgroup, resolver: None, address: None },
+            is_complete,
+        )
     }
 }
 

@@ -228,7 +228,7 @@ fn owner(owner: &Owner) -> String {
 }
 
 fn process(task: &Task) -> String {
-    format!("{}[{}]", escape(&task.comm), task.pid)
+    if task.is_known() { format!("{}[{}]", escape(&task.comm), task.pid) } else { nothing() }
 }
 
 /// The type that is asked for, with the class where it is not the Internet's.

@@ -40,6 +40,7 @@ fn owner() -> Owner {
         unit: None,
         cgroup: Some("/kubepods/x".into()),
         resolver: None,
+        address: None,
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Input {
     pub name: String,
     pub kind: Kind,
     /// From the first byte on. Buffered.
-    pub bytes: Box<dyn Read>,
+    pub bytes: Box<dyn Read + Send>,
     /// It may be written while it is read: what is known so far is to be told at once.
     pub is_live: bool,
 }
@@ -60,7 +60,7 @@ impl Input {
         Self::new(name, BufReader::with_capacity(CHUNK, file), !metadata.is_file())
     }
 
-    fn new(name: String, mut bytes: impl Read + 'static, is_live: bool) -> Result<Self, Unreadable> {
+    fn new(name: String, mut bytes: impl Read + Send + 'static, is_live: bool) -> Result<Self, Unreadable> {
         match recognize(&mut bytes) {
             Ok((head, Some(kind))) => {
                 Ok(Self { name, kind, bytes: Box::new(Cursor::new(head).chain(bytes)), is_live })

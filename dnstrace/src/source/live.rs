@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(50);
 pub struct Live {
     pub capture: Capture,
     ring: Ring,
-    order: Order,
+    order: Order<Event>,
     batch: Vec<Event>,
     lost: Lost,
 }
@@ -92,9 +92,9 @@ impl Live {
 
     fn release(&mut self, until: KernelTime) -> Vec<Event> {
         for event in self.batch.drain(..) {
-            self.order.push(event);
+            self.order.push(event.time(), event);
         }
-        std::iter::from_fn(|| self.order.pop(until)).collect()
+        std::iter::from_fn(|| self.order.pop(until)).map(|(_, event)| event).collect()
     }
 }
 

@@ -7,3 +7,4 @@ mod order;
 
 pub use entry::{Begin, End, Entries, Entry, Unreadable};
 pub use live::{Batch, Live};
+pub use order::Order;

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::{
     dns::{Defect, Question, record_class, record_type},
-    event::{KernelTime, Task},
+    event::{KernelTime, Task, known_netns},
     identify::Owner,
     lookup::Output,
     losses::Losses,
@@ -91,7 +91,8 @@ struct Who<'a> {
     pid: Option<u32>,
     tid: Option<u32>,
     comm: Option<&'a str>,
-    netns: u32,
+    /// Null of a capture, which knows none.
+    netns: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -110,6 +111,7 @@ impl<'a> Who<'a> {
     fn as_known(owner: Option<&'a Owner>, task: Option<&'a Task>, netns: u32) -> Self {
         let pod = owner.and_then(|owner| owner.pod.as_ref());
         let container = owner.and_then(|owner| owner.container.as_ref());
+        let task = task.filter(|task| task.is_known());
         Self {
             node: owner.and_then(|owner| owner.node.as_deref()),
             namespace: pod.and_then(|pod| pod.namespace.as_deref()),
@@ -121,7 +123,7 @@ impl<'a> Who<'a> {
             pid: task.map(|task| task.pid),
             tid: task.map(|task| task.tid),
             comm: task.map(|task| task.comm.as_str()),
-            netns,
+            netns: known_netns(netns),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     dns::record_type,
-    event::{Flow, IcmpError, KernelTime, TableFull},
+    event::{Flow, IcmpError, KernelTime, TableFull, known_netns},
     lookup::{Conntrack, Dropped, InsertFailure, Insertion, Leg, Step, What, Winner},
     output::{WallClock, names},
 };
@@ -126,7 +126,7 @@ impl<'a> StepFields<'a> {
             time: clock.rfc3339(step.time),
             ktime_ns: step.time.0,
             offset_ns: started.and_then(|started| signed(step.time, started)),
-            netns: step.netns,
+            netns: step.netns.and_then(known_netns),
             what: WhatFields::new(&step.what),
         }
     }

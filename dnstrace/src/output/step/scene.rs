@@ -1,7 +1,7 @@
 //! What a step is seen against.
 
 use crate::{
-    event::{Flow, Transport},
+    event::{Flow, Transport, known_netns},
     identify::Owner,
     lookup::{Attempt, Query, Role, Step, TcpConnection},
 };
@@ -71,7 +71,7 @@ impl<'a> Scene<'a> {
 
     /// A network namespace, by what it is to the reader.
     pub fn place(&self, netns: Option<u32>) -> Option<String> {
-        let netns = netns?;
+        let netns = known_netns(netns?)?;
         Some(match self.home.filter(|home| home.netns == netns) {
             _ if self.node == Some(netns) => "on the node".to_owned(),
             Some(Home { is_pod: true, .. }) => "in the pod".to_owned(),

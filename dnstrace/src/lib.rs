@@ -28,6 +28,7 @@ pub mod identify;
 pub mod kernel_counters;
 pub mod lookup;
 pub mod losses;
+pub mod merge;
 pub mod output;
 pub mod pcap;
 pub mod pipeline;

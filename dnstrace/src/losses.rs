@@ -65,6 +65,49 @@ pub struct HookLosses {
 }
 
 impl Losses {
+    /// Adds those of another node. `name` is what its network namespaces are called here.
+    pub fn add(&mut self, other: Self, mut name: impl FnMut(u32) -> u32) {
+        // All of them by name: a new one is not forgotten.
+        let Self {
+            hooks,
+            kernel_gaps,
+            undecoded_records,
+            out_of_order,
+            queries_evicted,
+            queries_forgotten,
+            owners_forgotten,
+            stream_bytes_skipped,
+            streams_forgotten,
+            namespaces_unchecked,
+            packets_not_captured,
+            packets_unreadable,
+            fragments_without_first,
+        } = other;
+        for hook in hooks {
+            match self.hooks.iter_mut().find(|known| known.hook == hook.hook) {
+                Some(known) => {
+                    known.ring_full += hook.ring_full;
+                    known.unreadable += hook.unreadable;
+                    known.skipped += hook.skipped;
+                }
+                None => self.hooks.push(hook),
+            }
+        }
+        let gaps = kernel_gaps.into_iter().map(|gap| KernelGap { netns: name(gap.netns), ..gap });
+        self.kernel_gaps.extend(gaps);
+        self.undecoded_records += undecoded_records;
+        self.out_of_order += out_of_order;
+        self.queries_evicted += queries_evicted;
+        self.queries_forgotten += queries_forgotten;
+        self.owners_forgotten += owners_forgotten;
+        self.stream_bytes_skipped += stream_bytes_skipped;
+        self.streams_forgotten += streams_forgotten;
+        self.namespaces_unchecked += namespaces_unchecked;
+        self.packets_not_captured += packets_not_captured;
+        self.packets_unreadable += packets_unreadable;
+        self.fragments_without_first += fragments_without_first;
+    }
+
     /// Lines for the user, each with its newline: one that says that nothing was lost, or one for each loss; then
     /// one for what could not be compared.
     pub fn text(&self) -> String {

@@ -9,7 +9,7 @@ use crate::{
     event::KernelTime,
     lookup::Output,
     losses::Losses,
-    output::{WallClock, json, summary, table::Table},
+    output::{Nodes, WallClock, json, summary, table::Table},
     statistics::Statistics,
 };
 
@@ -34,10 +34,10 @@ impl Printer {
         }
     }
 
-    /// Says which network namespace (its inode number) is the node's own; none if that could not be found out.
+    /// Says which network namespaces are the nodes' own.
     #[must_use]
-    pub fn on_node(self, netns: Option<u32>) -> Self {
-        Self { table: self.table.on_node(netns), ..self }
+    pub fn on(self, nodes: Nodes) -> Self {
+        Self { table: self.table.on(nodes), ..self }
     }
 
     /// Whether nobody reads any more.

@@ -1,6 +1,6 @@
 //! A trace told from a file: the edge that has a file where [`crate::trace`] has the kernel. No root, no clock, no waiting.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use jiff::tz::TimeZone;
@@ -9,7 +9,8 @@ use crate::{
     args::Args,
     event::KernelTime,
     identify::Wanted,
-    output::{WallClock, escape},
+    merge::Merged,
+    output::{Nodes, WallClock, escape},
     pcap::{self, Watch},
     pipeline::Pipeline,
     printer::Printer,
@@ -28,11 +29,10 @@ use crate::{
 /// If they cannot be read ([`Unreadable`]), the command line makes no sense with them, or stdout cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     trace::check_selection(args)?;
-    let mut files = args.read.files.clone().into_iter();
-    let first = files.next().context("no file to read")?;
-    let input = Input::open(&first)?;
+    let first = args.read.files.first().context("no file to read")?;
+    let input = Input::open(first)?;
     let (name, is_live) = (input.name.clone(), input.is_live);
-    let mut entries = open(input, files, &args.ports)?;
+    let mut entries = open(input, &args.read.files, &args.ports)?;
     let Some(Entry::Begin(begin)) = entries.next()? else {
         return Err(Unreadable { name, why: "it does not begin with a beginning".to_owned() }.into());
     };
@@ -46,18 +46,29 @@ pub fn run(args: &Args) -> Result<()> {
     replay.summarize(begin.time, &end)
 }
 
-/// What yields the entries of a file of this kind; a recording may go on in further files.
-fn open(input: Input, mut further: std::vec::IntoIter<PathBuf>, ports: &[u16]) -> Result<Box<dyn Entries>> {
-    match input.kind {
-        Kind::Recording => {
-            let next = move || further.next().map(|path| Input::open(&path));
-            Ok(Box::new(recording::Reader::new(input, Box::new(next))))
+/// What yields the entries of files, of which the first is opened. A recording may go on in further files, and several
+/// recordings, of several nodes, are one trace.
+fn open(first: Input, files: &[PathBuf], ports: &[u16]) -> Result<Box<dyn Entries>> {
+    match first.kind {
+        Kind::Recording if files.len() > 1 => {
+            if files.iter().any(|path| path == Path::new("-")) {
+                return Err(UsageError::StandardInputAmongFiles.into());
+            }
+            let mut traces = recording::by_trace(files)?;
+            match (traces.pop(), traces.is_empty()) {
+                (Some(only), true) => Ok(Box::new(recording::Reader::open(only)?)),
+                (last, _) => {
+                    traces.extend(last);
+                    Ok(Box::new(Merged::open(traces)?))
+                }
+            }
         }
+        Kind::Recording => Ok(Box::new(recording::Reader::new(first, Box::new(|| None)))),
         Kind::Pcap | Kind::Pcapng => {
-            if further.next().is_some() {
+            if files.len() > 1 {
                 return Err(UsageError::SeveralCaptures.into());
             }
-            Ok(Box::new(pcap::Capture::open(input, Watch { ports: ports.to_vec() })?))
+            Ok(Box::new(pcap::Capture::open(first, Watch { ports: ports.to_vec() })?))
         }
     }
 }
@@ -91,7 +102,7 @@ impl Replay {
             args.pid,
             args.comm.clone(),
         );
-        let printer = Printer::new(args.output, clock).on_node(begin.host_netns);
+        let printer = Printer::new(args.output, clock).on(Nodes::of(begin.host_netns, &begin.nodes));
         Self {
             pipeline: Pipeline::new(Told::default(), wanted, trace::limits(timeout), begin.sight),
             sinks: Sinks::new(printer, args.count.or(begin.count)).filtered(args.filter.filter()),

@@ -20,7 +20,7 @@ use crate::{
     kernel_counters::Baseline,
     lookup::{Limits, Sight},
     losses::{HookLosses, Losses},
-    output::WallClock,
+    output::{Nodes, WallClock},
     pipeline::Pipeline,
     printer::Printer,
     sinks::Sinks,
@@ -38,6 +38,8 @@ const HTTPS: u16 = 443;
 pub enum UsageError {
     #[error("at most {MAX_PORTS} ports can be watched at a time, {0} were given")]
     TooManyPorts(usize),
+    #[error("standard input cannot be read beside other files: write it to a file first")]
+    StandardInputAmongFiles,
     #[error("port 0 does not exist")]
     PortZero,
     #[error("--container needs a pod: add --pod")]
@@ -79,8 +81,8 @@ pub async fn run(args: &Args) -> Result<()> {
     let clock = WallClock { offset_ns: live::wall_clock_offset(), zone: TimeZone::system() };
     let limits = limits(args.timeout.map(nanoseconds));
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
-    let sinks =
-        Sinks::new(Printer::new(args.output, clock).on_node(host), args.count).filtered(args.filter.filter());
+    let sinks = Sinks::new(Printer::new(args.output, clock).on(Nodes::one(host)), args.count)
+        .filtered(args.filter.filter());
     let sight = sight(&capture);
     let mut trace = Trace {
         baseline: Baseline::read(&proc, &capture.totals()?, host),

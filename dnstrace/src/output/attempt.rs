@@ -8,7 +8,7 @@ use crate::{
 };
 
 use super::{
-    answer,
+    Nodes, answer,
     connection::{self, Unopened},
     names, server_side,
     step::{self, Scene},
@@ -35,13 +35,12 @@ pub(super) fn is_plain(step: &Step) -> bool {
     matches!(&step.what, What::Conntrack(entry) if is_usual(&entry.result))
 }
 
-/// The lines below a sick query's own, each with its newline. `node` is the inode number of the node's own network
-/// namespace.
-pub(super) fn unfold(query: &Query, node: Option<u32>) -> String {
+/// The lines below a sick query's own, each with its newline.
+pub(super) fn unfold(query: &Query, nodes: &Nodes) -> String {
     let mut lines = String::new();
     // Writing into a String cannot fail.
     for (index, attempt) in query.attempts.iter().enumerate() {
-        let scene = Scene::of_attempt(node, query, attempt);
+        let scene = Scene::of_attempt(nodes, query, attempt);
         let opening = connection::opening(attempt);
         let mut told = 0;
         if let Some((opened, words)) = &opening {
@@ -69,7 +68,9 @@ fn steps(query: &Query, attempt: &Attempt, which: Range<usize>, scene: &Scene) -
     let untold = steps.filter(|(index, step)| !is_told_by_heading(attempt, *index, step));
     let mut lines: Vec<_> = untold.map(|(_, step)| (step.time, step::words(step, scene))).collect();
     if is_rest {
-        lines.extend(attempt.server_side.iter().flat_map(|side| server_side::lines(side, attempt)));
+        lines.extend(
+            attempt.server_side.iter().flat_map(|side| server_side::lines(side, attempt, scene.nodes)),
+        );
         // Stable: what happened at one time stays in its order.
         lines.sort_by_key(|(time, _)| *time);
     }

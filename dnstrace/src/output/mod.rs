@@ -8,6 +8,7 @@ mod connection;
 mod escape;
 pub mod json;
 mod names;
+mod nodes;
 mod server_side;
 mod step;
 pub mod summary;
@@ -15,6 +16,7 @@ pub mod table;
 mod units;
 
 pub use escape::escape;
+pub use nodes::Nodes;
 pub use units::WallClock;
 
 /// Words and judgements that [`crate::statistics`] counts by: those that the lines are made of.

@@ -6,17 +6,17 @@ use crate::{
     lookup::{Attempt, Fate, Query, ServerSide},
 };
 
-use super::{escape, units};
+use super::{Nodes, escape, units};
 
 /// From here on it is worth a word where an answer was so long: 100 ms, in nanoseconds.
 const SLOW: u64 = 100_000_000;
 
 /// What the server's side tells of an attempt without an answer, with its times. Of an answered one its latency says it.
-pub(super) fn lines(side: &ServerSide, attempt: &Attempt) -> Vec<(KernelTime, String)> {
+pub(super) fn lines(side: &ServerSide, attempt: &Attempt, nodes: &Nodes) -> Vec<(KernelTime, String)> {
     if matches!(attempt.fate, Fate::Answered(_)) {
         return Vec::new();
     }
-    let received = format!("received by {}", whose(side));
+    let received = format!("received by {}", whose(side, nodes));
     match side.answered {
         None => vec![(side.received, format!("{received}, which did not answer it"))],
         Some((time, status)) => {
@@ -51,7 +51,8 @@ pub(super) fn slow_words(query: &Query) -> Option<String> {
     }
 }
 
-/// `kube-system/coredns-5d7 (coredns[812])`
-fn whose(side: &ServerSide) -> String {
-    format!("{} ({}[{}])", escape(&side.owner.to_string()), escape(&side.task.comm), side.task.pid)
+/// `kube-system/coredns-5d7 (coredns[812])`, of several nodes `kube-system/coredns-5d7 on worker-2 (coredns[812])`
+fn whose(side: &ServerSide, nodes: &Nodes) -> String {
+    let node = nodes.of_owner(&side.owner).map(|node| format!(" on {}", escape(node))).unwrap_or_default();
+    format!("{}{node} ({}[{}])", escape(&side.owner.to_string()), escape(&side.task.comm), side.task.pid)
 }

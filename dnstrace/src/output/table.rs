@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    WallClock, answer, attempt, connection, escape, names, server_side,
+    Nodes, WallClock, answer, attempt, connection, escape, names, server_side,
     step::{self, Scene},
     units,
 };
@@ -36,20 +36,19 @@ const LAST: &str = "ANSWER";
 #[derive(Debug)]
 pub struct Table {
     clock: WallClock,
-    /// Inode number of the node's own network namespace, if known.
-    node: Option<u32>,
+    nodes: Nodes,
     widths: [usize; COLUMNS.len()],
 }
 
 impl Table {
     pub fn new(clock: WallClock) -> Self {
-        Self { clock, node: None, widths: COLUMNS.map(|(_, width, _)| width) }
+        Self { clock, nodes: Nodes::default(), widths: COLUMNS.map(|(_, width, _)| width) }
     }
 
-    /// Says which network namespace (its inode number) is the node's own, so that it is called so.
+    /// Says which network namespaces are the nodes' own, so that they are called so.
     #[must_use]
-    pub fn on_node(self, netns: Option<u32>) -> Self {
-        Self { node: netns, ..self }
+    pub fn on(self, nodes: Nodes) -> Self {
+        Self { nodes, ..self }
     }
 
     /// The line above the table.
@@ -72,7 +71,7 @@ impl Table {
         let (latency, last) = ending(query);
         let cells = [
             self.clock.time_of_day(query.started()),
-            owner(&query.owner),
+            self.owner(&query.owner),
             process(&query.task),
             kind(&query.question),
             escape(&query.question.name).into_owned(),
@@ -80,7 +79,7 @@ impl Table {
         ];
         let mut lines = self.row(&cells, &latency, &last);
         if attempt::is_sick(query) {
-            lines.push_str(&attempt::unfold(query, self.node));
+            lines.push_str(&attempt::unfold(query, &self.nodes));
         }
         lines
     }
@@ -94,7 +93,7 @@ impl Table {
         };
         let cells = [
             self.clock.time_of_day(seen.time),
-            owner(&stray.observation.owner),
+            self.owner(&stray.observation.owner),
             process(&seen.task),
             qtype,
             qname,
@@ -114,15 +113,15 @@ impl Table {
             qname,
             format!("{} -> {}/{}", flow.source, flow.destination, names::transport(flow.transport)),
         ];
-        let words = step::words(&stray.step, &Scene::of_packet(self.node, flow));
+        let words = step::words(&stray.step, &Scene::of_packet(&self.nodes, flow));
         self.row(&cells, "-", &format!("{words}; {}", whose(stray)))
     }
 
     fn connection(&mut self, tcp: &TcpConnection) -> String {
-        let scene = Scene::of_connection(self.node, tcp);
+        let scene = Scene::of_connection(&self.nodes, tcp);
         let cells = [
             self.clock.time_of_day(tcp.time),
-            tcp.owner.as_ref().map_or_else(nothing, owner),
+            tcp.owner.as_ref().map_or_else(nothing, |owner| self.owner(owner)),
             tcp.task.as_ref().map_or_else(nothing, process),
             connection::kind(tcp.protocol).to_owned(),
             nothing(),
@@ -130,7 +129,17 @@ impl Table {
         ];
         let latency = tcp.established.map(|established| units::duration(established.since(tcp.time)));
         let latency = latency.filter(|_| tcp.seen_from_start).unwrap_or_else(nothing);
-        self.row(&cells, &latency, &connection::outcome(tcp, &scene)) + &connection::unfold(tcp, &scene)
+        let (outcome, more) = (connection::outcome(tcp, &scene), connection::unfold(tcp, &scene));
+        self.row(&cells, &latency, &outcome) + &more
+    }
+
+    /// The pod, or what runs outside pods; of several nodes on which: `shop/cart-7d4f@worker-1`.
+    fn owner(&self, owner: &Owner) -> String {
+        let name = escape(&owner.to_string()).into_owned();
+        match self.nodes.of_owner(owner) {
+            Some(node) => format!("{name}@{}", escape(node)),
+            None => name,
+        }
     }
 
     /// A row with its newline.
@@ -220,11 +229,6 @@ fn stray_words(stray: &Stray) -> String {
             format!("{status}: an answer that was not translated back to {asked}, which was asked")
         }
     }
-}
-
-/// The pod, or what runs outside pods.
-fn owner(owner: &Owner) -> String {
-    escape(&owner.to_string()).into_owned()
 }
 
 fn process(task: &Task) -> String {

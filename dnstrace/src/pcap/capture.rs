@@ -186,6 +186,7 @@ fn begin(has_begun: &mut bool, time: KernelTime, ready: &mut VecDeque<Entry>) {
         count: None,
         sight: Sight { clashes: false },
         host_netns: None,
+        nodes: std::collections::BTreeMap::new(),
         namespace: None,
         knows_owners: false,
         description: "a capture of packets".to_owned(),

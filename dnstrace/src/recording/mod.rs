@@ -8,6 +8,6 @@ pub mod format;
 mod owners;
 mod reader;
 
-pub use format::{MARK_LEN, is_mark};
+pub use format::{Head, MARK_LEN, Node, is_mark};
 pub use owners::Told;
-pub use reader::Reader;
+pub use reader::{Reader, by_trace, head};

@@ -1,6 +1,9 @@
 //! Recordings as a source: the segments of one trace, one after another.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
 
 use super::{
     blocks::{Blocks, Next},
@@ -35,7 +38,70 @@ pub struct Reader {
     is_over: bool,
 }
 
+/// How a file begins.
+///
+/// # Errors
+/// If it cannot be read, or is none of a recording.
+pub fn head(path: &Path) -> Result<Head, Unreadable> {
+    let input = recorded(Input::open(path)?)?;
+    let mut blocks = Blocks::new(input.name, input.bytes);
+    match blocks.next()? {
+        Next::Line(line) => match *line {
+            Line::Begin(head) => Ok(*head),
+            _ => Err(blocks.unreadable(NO_BEGINNING)),
+        },
+        Next::End | Next::Cut => Err(blocks.unreadable(NOTHING_TOLD)),
+    }
+}
+
+const NO_BEGINNING: &str = "its beginning is missing";
+const NOTHING_TOLD: &str = "it ends before it has told anything";
+
+/// The files of each trace, in their order. Of several traces that which was named first comes first.
+///
+/// # Errors
+/// As of [`head`].
+pub fn by_trace(files: &[PathBuf]) -> Result<Vec<Vec<PathBuf>>, Unreadable> {
+    let mut traces: Vec<(Head, Vec<(u32, PathBuf)>)> = Vec::new();
+    for path in files {
+        let head = head(path)?;
+        let file = (head.segment, path.clone());
+        let is_same = |known: &Head| (&known.node, known.trace_began) == (&head.node, head.trace_began);
+        match traces.iter_mut().find(|(known, _)| is_same(known)) {
+            Some((_, files)) => files.push(file),
+            None => traces.push((head, vec![file])),
+        }
+    }
+    let in_order = |mut files: Vec<(u32, PathBuf)>| {
+        files.sort_by_key(|(segment, _)| *segment);
+        files.into_iter().map(|(_, path)| path).collect()
+    };
+    Ok(traces.into_iter().map(|(_, files)| in_order(files)).collect())
+}
+
+/// The file, if it is one of a recording.
+fn recorded(input: Input) -> Result<Input, Unreadable> {
+    match input.kind {
+        Kind::Recording => Ok(input),
+        Kind::Pcap | Kind::Pcapng => {
+            let why = "it is no recording of dnstrace, as another file is: give one at a time".to_owned();
+            Err(Unreadable { name: input.name, why })
+        }
+    }
+}
+
 impl Reader {
+    /// Reads the files of one trace, in their order; there must be one.
+    ///
+    /// # Errors
+    /// If the first cannot be opened, or is none of a recording.
+    pub fn open(files: Vec<PathBuf>) -> Result<Self, Unreadable> {
+        let mut files = files.into_iter();
+        let first = files.next().unwrap_or_default();
+        let first = recorded(Input::open(&first)?)?;
+        Ok(Self::new(first, Box::new(move || files.next().map(|path| Input::open(&path)))))
+    }
+
     /// Reads `first`, and then what `open` opens.
     pub fn new(first: Input, open: Open) -> Self {
         Self {
@@ -53,7 +119,7 @@ impl Reader {
 
     fn line(&mut self, line: Line) -> Result<(), Unreadable> {
         if self.head.is_none() && !matches!(line, Line::Begin(_)) {
-            return Err(self.blocks.unreadable("its beginning is missing"));
+            return Err(self.blocks.unreadable(NO_BEGINNING));
         }
         match line {
             Line::Begin(head) => self.begin(head)?,
@@ -140,7 +206,7 @@ impl Reader {
     /// The file ends in the middle of its trace.
     fn cut(&mut self, how: &str) -> Result<(), Unreadable> {
         if self.head.is_none() {
-            return Err(self.blocks.unreadable("it ends before it has told anything"));
+            return Err(self.blocks.unreadable(NOTHING_TOLD));
         }
         self.is_cut = true;
         let name = self.blocks.name();
@@ -156,12 +222,7 @@ impl Reader {
     /// Goes on with the next file. False if there is none.
     fn next_file(&mut self) -> Result<bool, Unreadable> {
         let Some(input) = (self.open)() else { return Ok(false) };
-        let input = input?;
-        if input.kind != Kind::Recording {
-            let why =
-                "it is no recording of dnstrace, as the file before it is: give one at a time".to_owned();
-            return Err(Unreadable { name: input.name, why });
-        }
+        let input = recorded(input?)?;
         self.blocks = Blocks::new(input.name, input.bytes);
         Ok(true)
     }

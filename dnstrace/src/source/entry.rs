@@ -1,5 +1,7 @@
 //! What a file yields, whoever wrote it: a recording of dnstrace, or a capture of packets.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -41,6 +43,9 @@ pub struct Begin {
     pub sight: Sight,
     /// Inode number of the node's own network namespace, if known.
     pub host_netns: Option<u32>,
+    /// Of a trace of several nodes, their own network namespaces and their names.
+    #[serde(default)]
+    pub nodes: BTreeMap<u32, String>,
     /// Of those that were captured, only pods of this namespace are wanted.
     pub namespace: Option<String>,
     /// Whether it is known who holds the sockets.

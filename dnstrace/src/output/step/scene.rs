@@ -4,13 +4,13 @@ use crate::{
     event::{Flow, Transport, known_netns},
     identify::Owner,
     lookup::{Attempt, Query, Role, Step, TcpConnection},
+    output::Nodes,
 };
 
 /// Whose packet it was that something befell, as far as words depend on it.
 #[derive(Clone, Copy)]
 pub(in crate::output) struct Scene<'a> {
-    /// Inode number of the node's own network namespace, if known.
-    node: Option<u32>,
+    pub nodes: &'a Nodes,
     home: Option<Home>,
     pub transport: Transport,
     /// Of the traced socket; of a packet that belongs to nobody, a client's.
@@ -42,9 +42,9 @@ impl Home {
 }
 
 impl<'a> Scene<'a> {
-    pub fn of_attempt(node: Option<u32>, query: &'a Query, attempt: &'a Attempt) -> Self {
+    pub fn of_attempt(nodes: &'a Nodes, query: &'a Query, attempt: &'a Attempt) -> Self {
         Self {
-            node,
+            nodes,
             home: Some(Home::new(query.netns, Some(&query.owner))),
             transport: attempt.conversation.transport,
             role: query.role,
@@ -53,9 +53,9 @@ impl<'a> Scene<'a> {
         }
     }
 
-    pub fn of_connection(node: Option<u32>, connection: &'a TcpConnection) -> Self {
+    pub fn of_connection(nodes: &'a Nodes, connection: &'a TcpConnection) -> Self {
         Self {
-            node,
+            nodes,
             home: Some(Home::new(connection.netns, connection.owner.as_ref())),
             transport: Transport::Tcp,
             role: connection.role,
@@ -65,15 +65,17 @@ impl<'a> Scene<'a> {
     }
 
     /// Of a packet that is no part of a query under way.
-    pub fn of_packet(node: Option<u32>, flow: Flow) -> Self {
-        Self { node, home: None, transport: flow.transport, role: Role::Client, of: None, steps: &[] }
+    pub fn of_packet(nodes: &'a Nodes, flow: Flow) -> Self {
+        Self { nodes, home: None, transport: flow.transport, role: Role::Client, of: None, steps: &[] }
     }
 
     /// A network namespace, by what it is to the reader.
     pub fn place(&self, netns: Option<u32>) -> Option<String> {
         let netns = known_netns(netns?)?;
+        if let Some(place) = self.nodes.place(netns) {
+            return Some(place);
+        }
         Some(match self.home.filter(|home| home.netns == netns) {
-            _ if self.node == Some(netns) => "on the node".to_owned(),
             Some(Home { is_pod: true, .. }) => "in the pod".to_owned(),
             Some(_) => "in its network namespace".to_owned(),
             None => format!("in netns {netns}"),

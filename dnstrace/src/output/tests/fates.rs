@@ -12,12 +12,12 @@ use crate::{
         StrayPacketReason, What, Winner,
     },
     losses::{KernelGap, Losses},
-    output::{json, summary, table::Table},
+    output::{Nodes, json, summary, table::Table},
     statistics::Statistics,
 };
 
 fn shown(out: &[Output]) -> String {
-    let mut table = Table::new(clock()).on_node(Some(zoo::NODE));
+    let mut table = Table::new(clock()).on(Nodes::one(Some(zoo::NODE)));
     table.header() + &out.iter().map(|output| table.lines(output)).collect::<String>()
 }
 
@@ -65,7 +65,7 @@ fn packets_of_no_attempt_are_rows() {
 #[test]
 fn places_are_named_by_what_is_known() {
     let lines = |node| {
-        let mut table = Table::new(clock()).on_node(node);
+        let mut table = Table::new(clock()).on(Nodes::one(node));
         let five = table.lines(&Output::Query(zoo::five_seconds().into()));
         let mut host = zoo::five_seconds();
         host.owner = Owner::default();

@@ -8,12 +8,12 @@ use crate::{
     event::KernelTime,
     lookup::{ConnectionEnd, Fate, Leg, Output, Step, What},
     losses::Losses,
-    output::{json, summary, table::Table},
+    output::{Nodes, json, summary, table::Table},
     statistics::Statistics,
 };
 
 fn shown(out: &[Output]) -> String {
-    let mut table = Table::new(clock()).on_node(Some(zoo::NODE));
+    let mut table = Table::new(clock()).on(Nodes::one(Some(zoo::NODE)));
     table.header() + &out.iter().map(|output| table.lines(output)).collect::<String>()
 }
 

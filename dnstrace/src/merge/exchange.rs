@@ -1,0 +1,94 @@
+//! Queries and answers of one node by what both ends see of them.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::SocketAddr,
+};
+
+use crate::{
+    dns::{self, Question},
+    event::{Direction, Event, SocketMessage, Transport},
+};
+
+/// Exchanges remembered of a node at the most: more make an estimate no better.
+const MOST: usize = 65_536;
+
+/// What does not change on the way, if nobody translates the client's address: that, the id and the question.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    client: SocketAddr,
+    id: u16,
+    question: Question,
+}
+
+/// Two times of one end, nanoseconds of the node's clock since the epoch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    query: Option<u64>,
+    answer: Option<u64>,
+    /// The key stood for several exchanges: it tells of none.
+    is_ambiguous: bool,
+}
+
+/// The exchanges of one node's clients and servers.
+#[derive(Debug, Default)]
+pub struct Exchanges {
+    clients: HashMap<Key, Times>,
+    servers: HashMap<Key, Times>,
+}
+
+/// Four times of one exchange, as NTP has them (RFC 5905, 8): nanoseconds since the epoch, the first and the last of the
+/// client's clock, the others of the server's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub sent: u64,
+    pub received: u64,
+    pub answered: u64,
+    pub came_back: u64,
+}
+
+impl Exchanges {
+    /// Takes note of an event of the node. `wall_offset` is what its wall clock is ahead of event time, in nanoseconds.
+    pub fn note(&mut self, event: &Event, wall_offset: i64) {
+        let Event::Message(seen) = event else { return };
+        if seen.flow.transport == Transport::Udp {
+            self.message(seen, seen.time.0.saturating_add_signed(wall_offset));
+        }
+    }
+
+    fn message(&mut self, seen: &SocketMessage, time: u64) {
+        let Some(message) = dns::decode(&seen.payload, seen.length).message else { return };
+        let Some(question) = message.question else { return };
+        let (ends, client) = match (seen.direction, message.response) {
+            (Direction::Sent, false) => (&mut self.clients, seen.flow.source),
+            (Direction::Received, true) => (&mut self.clients, seen.flow.destination),
+            (Direction::Received, false) => (&mut self.servers, seen.flow.source),
+            (Direction::Sent, true) => (&mut self.servers, seen.flow.destination),
+        };
+        let room = ends.len() < MOST;
+        let times = match ends.entry(Key { client, id: message.id, question }) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) if room && !message.response => new.insert(Times::default()),
+            Entry::Vacant(_) => return,
+        };
+        let time_of = if message.response { &mut times.answer } else { &mut times.query };
+        // Sent again, or the id used again.
+        times.is_ambiguous |= time_of.replace(time).is_some();
+    }
+
+    /// Exchanges of this node's clients with the servers of `other`.
+    pub fn with_servers_of<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Sample> + 'a {
+        self.clients.iter().filter_map(|(key, client)| {
+            let server = other.servers.get(key)?;
+            if client.is_ambiguous || server.is_ambiguous {
+                return None;
+            }
+            Some(Sample {
+                sent: client.query?,
+                received: server.query?,
+                answered: server.answer?,
+                came_back: client.answer?,
+            })
+        })
+    }
+}

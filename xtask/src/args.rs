@@ -38,9 +38,9 @@ pub enum Command {
     /// program of the machine is at hand, and beside them the ones that dnstrace's tests use: iptables, nft, ipvsadm,
     /// conntrack, containerd, unbound, bind9, dnsmasq, dig, dnsperf, tcpdump, tshark, and e2e, which builds a small
     /// node with pods around a command (e2e lab -- COMMAND). There is no network device. Standard input is empty.
-    /// Files left in /share are found in .cache/vm/share afterwards. Two VMs that are started by hand never run at the
-    /// same time, and never more than two with those of the tests: the next one waits. So does a second one where
-    /// there is one core, or less than 10 GiB of memory available.
+    /// Files left in /share are found in .cache/vm/share afterwards. Two VMs of this command never run at the same time,
+    /// nor more than two with those of the other commands: the next one waits. So does a second one where there is one
+    /// core, or less than 10 GiB of memory available.
     ///
     /// The exit code is the command's own, or 125 if the VM failed: it died, stalled, gave no verdict, or its
     /// kernel complained (panic, oops, BUG, WARNING, lockup, RCU stall).

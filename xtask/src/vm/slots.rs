@@ -59,7 +59,7 @@ impl Slot {
     /// Waits for one, and says so.
     pub fn take(workspace: &Workspace, place: Place) -> Result<Self> {
         let sets = place.sets(at_a_time());
-        let _queue = workspace.lock(QUEUE, WAITING_FOR)?;
+        let _queue = workspace.lock(QUEUE, "the VMs that wait for a slot")?;
         let mut waiting = false;
         loop {
             for set in sets {
@@ -68,7 +68,7 @@ impl Slot {
                 }
             }
             if !waiting {
-                crate::process::say(format_args!("waiting for {WAITING_FOR}"));
+                crate::process::say("waiting for another VM to end");
                 waiting = true;
             }
             thread::sleep(PAUSE);
@@ -87,8 +87,6 @@ impl Slot {
         Ok(Some(Self { directory, _locks: locks }))
     }
 }
-
-const WAITING_FOR: &str = "another VM to end";
 
 /// How many VMs this machine runs at a time. Found out once: VMs that run take of the memory.
 pub fn at_a_time() -> usize {

@@ -1,7 +1,5 @@
 //! `dnstrace hooks`: what the running kernel lets dnstrace see.
 
-use std::io::{self, Write as _};
-
 use anyhow::{Context as _, Result};
 use dnstrace_ebpf::config::Config;
 use serde::Serialize;
@@ -9,6 +7,7 @@ use serde::Serialize;
 use crate::{
     args::Format,
     capture::{AttachMode, Attached, Capture, Missing, Request, hooks::TABLE, preflight::Facts},
+    stdout,
 };
 
 /// Small: nothing is read from it.
@@ -54,11 +53,7 @@ pub fn list(format: Format, attach: AttachMode) -> Result<()> {
         };
         text.push('\n');
     }
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
-    }
+    stdout::say_all(&text)
 }
 
 /// In the order of the table.

@@ -38,4 +38,5 @@ pub mod replay;
 pub mod sinks;
 pub mod source;
 pub mod statistics;
+pub mod stdout;
 pub mod trace;

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Losses of a trace, by cause. All zero is what a trace should look like.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Losses {
     /// Hooks with losses in the kernel.
     pub hooks: Vec<HookLosses>,
@@ -32,6 +33,9 @@ pub struct Losses {
     pub stream_bytes_skipped: u64,
     /// TCP connections forgotten because too many were under way: part of a message may have been skipped with each.
     pub streams_forgotten: u64,
+    /// Lines that were not written because whoever reads stdout did not take them in time.
+    #[serde(default)]
+    pub lines_not_written: u64,
     /// Where the kernel's own counters moved further than what was seen.
     pub kernel_gaps: Vec<KernelGap>,
     /// Network namespaces that had gone before their counters could be compared: no loss, but no proof either.
@@ -39,7 +43,7 @@ pub struct Losses {
 }
 
 /// What dnstrace did not see, by one of the kernel's counters. A floor: the kernel counts other packets with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelGap {
     /// Inode number of the network namespace.
     pub netns: u32,
@@ -52,7 +56,7 @@ pub struct KernelGap {
 }
 
 /// Losses of one hook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HookLosses {
     /// Kernel function or tracepoint.
     pub hook: Cow<'static, str>,
@@ -78,6 +82,7 @@ impl Losses {
             owners_forgotten,
             stream_bytes_skipped,
             streams_forgotten,
+            lines_not_written,
             namespaces_unchecked,
             packets_not_captured,
             packets_unreadable,
@@ -102,6 +107,7 @@ impl Losses {
         self.owners_forgotten += owners_forgotten;
         self.stream_bytes_skipped += stream_bytes_skipped;
         self.streams_forgotten += streams_forgotten;
+        self.lines_not_written += lines_not_written;
         self.namespaces_unchecked += namespaces_unchecked;
         self.packets_not_captured += packets_not_captured;
         self.packets_unreadable += packets_unreadable;
@@ -167,6 +173,7 @@ impl Losses {
                 "bytes of TCP connections skipped: where messages begin in them is not known",
             ),
             (self.streams_forgotten, "TCP connections forgotten: too many under way"),
+            (self.lines_not_written, "lines not written: whoever reads them did not take them in time"),
         ];
         lines.extend(
             rest.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
@@ -221,11 +228,12 @@ mod tests {
             owners_forgotten: 6,
             stream_bytes_skipped: 7,
             streams_forgotten: 8,
+            lines_not_written: 9,
             kernel_gaps: vec![gap(3, "datagrams received", "Udp InDatagrams")],
             namespaces_unchecked: 0,
         };
         let text = losses.text();
-        assert_eq!(text.lines().count(), 14);
+        assert_eq!(text.lines().count(), 15);
         assert!(text.starts_with("LOST: 3 events of ip_send_skb (ring full"), "{text}");
     }
 

@@ -6,7 +6,9 @@ use clap::Parser as _;
 use dnstrace::{
     args::{Args, Command},
     exit::Exit,
-    hooks, replay, trace,
+    hooks,
+    output::json,
+    replay, stdout, trace,
 };
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     runtime.block_on(async {
         match args.command {
             Some(Command::Hooks { output, attach }) => hooks::list(output, attach),
+            Some(Command::Schema) => stdout::say_all(&format!("{:#}\n", json::schema().as_value())),
             None => trace::run(args).await,
         }
     })

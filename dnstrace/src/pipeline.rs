@@ -84,7 +84,10 @@ impl<O: Owners> Pipeline<O> {
                 self.framed(framed, &mut out);
             }
             Event::Module { .. } => {}
-            Event::Loss(loss) => self.tracker.loss(loss, &mut out),
+            Event::Loss(loss) => {
+                self.tracker.loss(loss, &mut out);
+                out.push(Output::Loss(loss));
+            }
         }
         if let Some(flows) = flows {
             self.others.withhold(&flows, &mut out);

@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(UsageError::NoOwners.into());
     }
     eprintln!("dnstrace: reading {}: {}", escape(&name), escape(&begin.description));
-    let mut replay = Replay::new(args, &begin);
+    let mut replay = Replay::new(args, &begin)?;
     replay.sinks.begin()?;
     let end = replay.until_end(entries.as_mut(), is_live)?;
     replay.summarize(begin.time, &end)
@@ -94,7 +94,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(args: &Args, begin: &Begin) -> Self {
+    fn new(args: &Args, begin: &Begin) -> Result<Self> {
         let clock = WallClock { offset_ns: begin.clock_offset_ns, zone: TimeZone::system() };
         let timeout = args.timeout.map(trace::nanoseconds).or(begin.timeout);
         let wanted = Wanted::of_namespace(begin.namespace.clone()).and(
@@ -102,12 +102,12 @@ impl Replay {
             args.pid,
             args.comm.clone(),
         );
-        let printer = Printer::new(args.output, clock).on(Nodes::of(begin.host_netns, &begin.nodes));
-        Self {
+        let printer = Printer::new(args.output, clock)?.on(Nodes::of(begin.host_netns, &begin.nodes));
+        Ok(Self {
             pipeline: Pipeline::new(Told::default(), wanted, trace::limits(timeout), begin.sight),
             sinks: Sinks::new(printer, args.count.or(begin.count)).filtered(args.filter.filter()),
             is_counted: args.count.is_some(),
-        }
+        })
     }
 
     /// Works on all entries, or until nobody wants more. Returns how it ended.

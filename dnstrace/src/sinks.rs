@@ -3,7 +3,12 @@
 use anyhow::Result;
 
 use crate::{
-    event::KernelTime, filter::Filter, lookup::Output, losses::Losses, printer::Printer,
+    event::KernelTime,
+    filter::Filter,
+    lookup::Output,
+    losses::Losses,
+    output::{Status, summary},
+    printer::Printer,
     statistics::Statistics,
 };
 
@@ -76,11 +81,40 @@ impl Sinks {
         self.printer.flush()
     }
 
-    /// After the last output: the summary of what happened from `begin` to `end`.
+    /// Tells how the trace itself fares.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn status(&mut self, status: &Status, time: KernelTime) -> Result<()> {
+        self.printer.status(status, time)
+    }
+
+    /// After the last output: the summary of what happened from `begin` to `end`, when all else has been read.
     ///
     /// # Errors
     /// If stdout cannot be written.
     pub fn end(&mut self, begin: KernelTime, end: KernelTime, losses: &Losses) -> Result<()> {
-        self.printer.summary(&self.statistics, begin, end, losses)
+        self.last_line(end, losses)?;
+        self.printer.drain(None)?;
+        eprint!("{}", self.text(begin, end, losses));
+        Ok(())
+    }
+
+    /// The summary as the last line of JSON.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn last_line(&mut self, end: KernelTime, losses: &Losses) -> Result<()> {
+        self.printer.summary(&self.statistics, end, losses)
+    }
+
+    /// The summary for eyes.
+    pub fn text(&self, begin: KernelTime, end: KernelTime, losses: &Losses) -> String {
+        summary::text(&self.statistics, begin, end, losses)
+    }
+
+    /// Who prints.
+    pub fn printer(&self) -> &Printer {
+        &self.printer
     }
 }

@@ -1,6 +1,6 @@
 //! The live trace, from the command line to the summary: the edge where the rooms meet the outside.
 
-use std::{io, time::Duration};
+use std::{io, sync::mpsc, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use dnstrace_ebpf::config::{Config, Hook, MAX_PORTS, target as bits};
@@ -13,14 +13,14 @@ use tokio::{
 
 use crate::{
     args::Args,
-    capture::{Capture, Missing, Request, hooks::Needs, preflight::Facts},
+    capture::{Attached, Capture, Missing, Request, hooks::Needs, preflight::Facts},
     doh,
     event::{Event, KernelTime},
     identify::{Identifier, Listing, Roots, Selection, Target, Version, Wanted},
     kernel_counters::Baseline,
     lookup::{Limits, Sight},
     losses::{HookLosses, Losses},
-    output::{Nodes, WallClock},
+    output::{AttachedHook, EndReason, MissingHook, Nodes, Started, Status, WallClock},
     pipeline::Pipeline,
     printer::Printer,
     sinks::Sinks,
@@ -32,6 +32,10 @@ const CONNTRACK: &str = "nf_conntrack";
 /// Ports of DNS over TLS (RFC 7858) and over HTTPS.
 const TLS: u16 = 853;
 const HTTPS: u16 = 443;
+/// At the end of a trace: how long a reader may take nothing before it is taken to have stopped for good.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A command line that parses and still makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +62,11 @@ pub enum UsageError {
 /// What refuses the trace, with an error that [`crate::exit::Exit::of`] knows; or a failure on the way.
 pub async fn run(args: &Args) -> Result<()> {
     let config = config(args)?;
-    Facts::gather().context("cannot ask the kernel what it is")?.check()?;
-    let mut identifier = Identifier::new(Roots::default())
-        .context("cannot read the node's cgroups")?
-        .on_node(live::node_name());
+    let facts = Facts::gather().context("cannot ask the kernel what it is")?;
+    facts.check()?;
+    let node = live::node_name();
+    let mut identifier =
+        Identifier::new(Roots::default()).context("cannot read the node's cgroups")?.on_node(node.clone());
     let target = identifier.resolve(&selection(args))?;
     let request = Request {
         config: Config { target: config.target | listing(&target), ..config },
@@ -75,14 +80,14 @@ pub async fn run(args: &Args) -> Result<()> {
     };
     let mut ends = Ends::new(args)?;
     let (capture, ring) = Capture::start(&request)?;
-    say_attached(&capture, &target, &args.ports);
+    let started = started(args, &facts, node.as_deref(), &target, &capture);
 
     let begin = live::monotonic_now();
     let clock = WallClock { offset_ns: live::wall_clock_offset(), zone: TimeZone::system() };
     let limits = limits(args.timeout.map(nanoseconds));
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
-    let sinks = Sinks::new(Printer::new(args.output, clock).on(Nodes::one(host)), args.count)
-        .filtered(args.filter.filter());
+    let printer = Printer::live(args.output, clock, args.backlog)?.on(Nodes::one(host));
+    let sinks = Sinks::new(printer, args.count).filtered(args.filter.filter());
     let sight = sight(&capture);
     let mut trace = Trace {
         baseline: Baseline::read(&proc, &capture.totals()?, host),
@@ -90,8 +95,10 @@ pub async fn run(args: &Args) -> Result<()> {
         pipeline: Pipeline::new(identifier, Wanted::of_namespace(target.namespace), limits, sight),
         sinks,
     };
-    let end = trace.until_end(&mut ends).await?;
-    trace.summarize(begin, end)
+    trace.sinks.status(&started, begin)?;
+    let (end, reason) = trace.until_end(&mut ends).await?;
+    trace.sinks.status(&Status::Ended { reason }, end)?;
+    trace.summarize(begin, end, &mut ends).await
 }
 
 /// A trace under way.
@@ -103,13 +110,17 @@ struct Trace {
 }
 
 impl Trace {
-    /// Runs until something ends it. Returns the time of the end.
-    async fn until_end(&mut self, ends: &mut Ends) -> Result<KernelTime> {
+    /// Runs until something ends it. Returns the time of the end, and what that was.
+    async fn until_end(&mut self, ends: &mut Ends) -> Result<(KernelTime, EndReason)> {
         self.sinks.begin()?;
+        let mut reason = None;
         while !self.sinks.is_done() {
             tokio::select! {
                 biased;
-                () = ends.wait() => break,
+                ended = ends.wait() => {
+                    reason = Some(ended);
+                    break;
+                }
                 batch = self.live.next() => self.take(batch.context("cannot read the kernel's events")?)?,
             }
         }
@@ -119,13 +130,14 @@ impl Trace {
             self.sinks.tell(self.pipeline.event(event))?;
         }
         self.sinks.tell(self.pipeline.finish(end))?;
-        Ok(end)
+        let done = if self.sinks.printer().is_closed() { EndReason::StdoutClosed } else { EndReason::Count };
+        Ok((end, reason.unwrap_or(done)))
     }
 
     fn take(&mut self, batch: Batch) -> Result<()> {
         for event in batch.events {
             if matches!(&event, Event::Module { name, .. } if name == CONNTRACK) {
-                self.attach_conntrack();
+                self.attach_conntrack(event.time())?;
             }
             self.sinks.tell(self.pipeline.event(event))?;
         }
@@ -138,20 +150,55 @@ impl Trace {
     }
 
     /// Connection tracking has been loaded: sees it from now on.
-    fn attach_conntrack(&mut self) {
-        let attached = self.live.capture.attach_conntrack();
-        self.pipeline.see(sight(&self.live.capture));
-        eprintln!("dnstrace: {CONNTRACK} was loaded: {attached} hooks attached to it");
-        for missing in
-            self.live.capture.missing().iter().filter(|missing| missing.row.needs == Needs::ConntrackModule)
-        {
-            say_missing(missing);
-        }
+    fn attach_conntrack(&mut self, time: KernelTime) -> Result<()> {
+        let capture = &mut self.live.capture;
+        let before: Vec<_> = capture.attached().iter().map(|attached| attached.row.hook).collect();
+        capture.attach_conntrack();
+        let new = capture.attached().iter().filter(|attached| !before.contains(&attached.row.hook));
+        let still = capture.missing().iter().filter(|missing| missing.row.needs == Needs::ConntrackModule);
+        let status = Status::ModuleLoaded {
+            module: CONNTRACK.to_owned(),
+            attached: new.map(attached_hook).collect(),
+            missing: still.map(missing_hook).collect(),
+        };
+        self.pipeline.see(sight(capture));
+        self.sinks.status(&status, time)
     }
 
-    fn summarize(&mut self, begin: KernelTime, end: KernelTime) -> Result<()> {
-        let losses = self.losses()?;
-        self.sinks.end(begin, end, &losses)
+    /// Tells what was counted, once what was printed before has been read, or will not be.
+    async fn summarize(&mut self, begin: KernelTime, end: KernelTime, ends: &mut Ends) -> Result<()> {
+        let mut losses = self.losses()?;
+        self.sinks.last_line(end, &losses)?;
+        self.hand_over(ends).await;
+        self.sinks.flush()?;
+        let (unread, _) = self.sinks.printer().progress();
+        losses.lines_not_written += unread;
+        let text = self.sinks.text(begin, end, &losses);
+        if unread == 0 {
+            eprint!("{text}")
+        } else {
+            say_or_leave(text)
+        }
+        Ok(())
+    }
+
+    /// Waits until all is read, as long as somebody reads; or until a second signal.
+    async fn hand_over(&mut self, ends: &mut Ends) {
+        let printer = self.sinks.printer();
+        let (mut before, mut since) = (0, Instant::now());
+        loop {
+            let (unread, written) = printer.progress();
+            if written > before {
+                (before, since) = (written, Instant::now());
+            }
+            if unread == 0 || since.elapsed() >= PATIENCE {
+                return;
+            }
+            tokio::select! {
+                _ = ends.signal() => return,
+                () = time::sleep(LOOK) => {}
+            }
+        }
     }
 
     /// What was lost, by hook in the kernel and by cause in userspace.
@@ -176,6 +223,7 @@ impl Trace {
             undecoded_records,
             out_of_order,
             owners_forgotten: self.pipeline.owners().forgotten(),
+            lines_not_written: self.sinks.printer().not_written(),
             kernel_gaps: compared.gaps,
             namespaces_unchecked: compared.unchecked,
             ..Losses::default()
@@ -200,7 +248,7 @@ impl Ends {
         })
     }
 
-    async fn wait(&mut self) {
+    async fn wait(&mut self) -> EndReason {
         let deadline = self.deadline;
         let at_deadline = async {
             match deadline {
@@ -209,11 +257,28 @@ impl Ends {
             }
         };
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            () = at_deadline => {}
+            reason = self.signal() => reason,
+            () = at_deadline => EndReason::Duration,
         }
     }
+
+    async fn signal(&mut self) -> EndReason {
+        tokio::select! {
+            _ = self.interrupt.recv() => EndReason::Interrupted,
+            _ = self.terminate.recv() => EndReason::Terminated,
+        }
+    }
+}
+
+/// Says it on stderr. Whoever left stdout unread may read stderr, too: then not for ever.
+fn say_or_leave(text: String) {
+    let (done, said) = mpsc::channel();
+    thread::spawn(move || {
+        eprint!("{text}");
+        // Nobody waits any more: then nobody is told.
+        _ = done.send(());
+    });
+    _ = said.recv_timeout(PATIENCE);
 }
 
 /// The programs' settings, as far as the command line alone decides them.
@@ -298,26 +363,24 @@ fn listing(target: &Target) -> u32 {
     }
 }
 
-/// One line on what is attached, and one for each thing that cannot be seen.
-fn say_attached(capture: &Capture, target: &Target, ports: &[u16]) {
-    let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
-    let hooks = crate::capture::hooks::TABLE.len();
-    let attached = hooks - capture.missing().len();
-    eprintln!(
-        "dnstrace: tracing {} on port {}, {attached} of {hooks} hooks attached; Ctrl-C ends",
-        target.description,
-        ports.join(", ")
-    );
-    for missing in capture.missing() {
-        say_missing(missing);
-    }
+/// What is traced, where and by what.
+fn started(args: &Args, facts: &Facts, node: Option<&str>, target: &Target, capture: &Capture) -> Status {
+    Status::Started(Box::new(Started {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: node.map(str::to_owned),
+        kernel: facts.release.clone(),
+        target: target.description.clone(),
+        ports: args.ports.clone(),
+        timeout_ns: limits(args.timeout.map(nanoseconds)).timeout,
+        attached: capture.attached().iter().map(attached_hook).collect(),
+        missing: capture.missing().iter().map(missing_hook).collect(),
+    }))
 }
 
-fn say_missing(missing: &Missing) {
-    eprintln!(
-        "dnstrace: without {} you will not see {} ({})",
-        missing.row.name(),
-        missing.row.lost_without,
-        missing.why
-    );
+fn attached_hook(attached: &Attached) -> AttachedHook {
+    AttachedHook { hook: attached.row.name(), target: attached.target, way: attached.way.name() }
+}
+
+fn missing_hook(missing: &Missing) -> MissingHook {
+    MissingHook { hook: missing.row.name(), lost_without: missing.row.lost_without, why: missing.why.clone() }
 }

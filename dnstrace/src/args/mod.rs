@@ -90,6 +90,10 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = ring_size)]
     pub ring: u32,
 
+    /// How much output is kept for whoever reads it slowly; beyond that lines are dropped and counted.
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = backlog_size)]
+    pub backlog: usize,
+
     /// How to attach to kernel functions.
     #[arg(long, value_enum, default_value_t = AttachMode::Auto, value_name = "WAY")]
     pub attach: AttachMode,
@@ -114,6 +118,8 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = AttachMode::Auto, value_name = "WAY")]
         attach: AttachMode,
     },
+    /// The JSON Schema of the lines that -o json prints
+    Schema,
 }
 
 const AFTER_HELP: &str = "\
@@ -145,6 +151,16 @@ fn ring_size(text: &str) -> Result<u32, String> {
         return Err("give 64KiB to 1GiB".to_owned());
     }
     u32::try_from(bytes.next_power_of_two()).map_err(|error| error.to_string())
+}
+
+/// Bytes of output that are not read yet.
+fn backlog_size(text: &str) -> Result<usize, String> {
+    const LARGEST: u64 = 1 << 30;
+    let bytes = parse_size::parse_size(text).map_err(|error| error.to_string())?;
+    match usize::try_from(bytes) {
+        Ok(bytes) if (1..=LARGEST).contains(&(bytes as u64)) => Ok(bytes),
+        _ => Err("give up to 1GiB".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,9 @@ impl<'a> Facts<'a> {
             Output::Packet(packet) => Self::of_packet(packet),
             Output::Connection(connection) => Self::of_connection(connection),
             Output::Lookup(lookup) => Self::of_lookup(lookup),
+            Output::Loss(_) => {
+                Self { names: Vec::new(), types: Vec::new(), status: None, servers: Vec::new(), took: None }
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::lookup::Output;
@@ -9,8 +10,9 @@ use crate::lookup::Output;
 use super::Criterion;
 
 /// How many outputs were hidden. Each is counted once by kind, and once by the first criterion that it failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Hidden {
+    /// Queries, at clients and servers.
     pub queries: u64,
     /// Messages that are no part of a query.
     pub messages: u64,
@@ -18,6 +20,7 @@ pub struct Hidden {
     pub packets: u64,
     /// TCP connections that have something to tell beside their queries.
     pub connections: u64,
+    /// What programs asked for.
     pub lookups: u64,
     /// By the name of the option, without its dashes.
     pub by_filter: BTreeMap<&'static str, u64>,
@@ -32,6 +35,8 @@ impl Hidden {
             Output::Packet(_) => &mut self.packets,
             Output::Connection(_) => &mut self.connections,
             Output::Lookup(_) => &mut self.lookups,
+            // Never hidden.
+            Output::Loss(_) => return,
         };
         *kind += 1;
         *self.by_filter.entry(by.option()).or_default() += 1;

@@ -60,7 +60,8 @@ impl Criterion {
 impl Filter {
     /// The first criterion that hides this output; none if it is to be shown.
     pub fn hides(&self, output: &Output) -> Option<Criterion> {
-        if self.is_open() {
+        // Who looks for some queries must hear that there may be more of them.
+        if self.is_open() || matches!(output, Output::Loss(_)) {
             return None;
         }
         let facts = Facts::of(output);

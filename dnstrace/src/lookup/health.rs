@@ -28,6 +28,7 @@ impl Output {
             Self::Packet(_) => Health::Troubled,
             Self::Connection(connection) => connection.health(),
             Self::Lookup(lookup) => lookup.health(),
+            Self::Loss(_) => Health::Failed,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     dns::{Message, Question},
-    event::{KernelTime, Transport},
+    event::{KernelTime, Loss, Transport},
 };
 
 use super::{
@@ -27,6 +27,22 @@ pub enum Output {
     Connection(Box<TcpConnection>),
     /// After the last of its queries.
     Lookup(Box<Lookup>),
+    /// Events were lost.
+    Loss(Loss),
+}
+
+impl Output {
+    /// When it happened, or began; of a loss, when it had ended.
+    pub fn time(&self) -> KernelTime {
+        match self {
+            Self::Query(query) => query.started(),
+            Self::Stray(stray) => stray.observation.seen.time,
+            Self::Packet(packet) => packet.step.time,
+            Self::Connection(connection) => connection.time,
+            Self::Lookup(lookup) => lookup.started,
+            Self::Loss(loss) => loss.time,
+        }
+    }
 }
 
 /// Queries under way, and those that ended a moment ago.

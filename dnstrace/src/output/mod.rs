@@ -10,13 +10,16 @@ pub mod json;
 mod names;
 mod nodes;
 mod server_side;
+mod status;
 mod step;
 pub mod summary;
 pub mod table;
 mod units;
+mod vocabulary;
 
 pub use escape::escape;
 pub use nodes::Nodes;
+pub use status::{AttachedHook, EndReason, MissingHook, Started, Status};
 pub use units::WallClock;
 
 /// Words and judgements that [`crate::statistics`] counts by: those that the lines are made of.

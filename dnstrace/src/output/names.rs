@@ -6,39 +6,14 @@ use nix::errno::Errno;
 
 use crate::{
     event::{IcmpError, NetfilterHook, Transport},
-    identify::{Likeness, ResolverFlag},
-    lookup::{ConnectionEnd, Ending, Fate, Leg, Protocol, Role},
+    lookup::{ConnectionEnd, Fate},
 };
+
+use super::vocabulary;
 
 /// A fate as JSON and the summary's counts name it.
 pub(crate) fn fate(fate: &Fate) -> &'static str {
-    match fate {
-        Fate::Open => "open",
-        Fate::Answered(_) => "answered",
-        Fate::AnsweredLate { .. } => "answered_late",
-        Fate::SendFailed { .. } => "send_failed",
-        Fate::LostAtConntrack { .. } => "lost_at_conntrack",
-        Fate::Dropped { .. } => "dropped",
-        Fate::Rejected { .. } => "rejected",
-        Fate::AnswerDropped { .. } => "answer_dropped",
-        Fate::Evicted { .. } => "evicted",
-        Fate::Unanswered { .. } => "unanswered",
-        Fate::Unknown { .. } => "unknown",
-        Fate::NotAwaited => "not_awaited",
-        Fate::ConnectFailed { .. } => "connect_failed",
-        Fate::ConnectionLost { .. } => "connection_lost",
-    }
-}
-
-/// How a TCP connection ended, as JSON names it.
-pub(super) fn connection_end(end: ConnectionEnd) -> &'static str {
-    match end {
-        ConnectionEnd::Closed => "closed",
-        ConnectionEnd::ClosedByPeer => "closed_by_peer",
-        ConnectionEnd::Aborted => "aborted",
-        ConnectionEnd::Reset => "reset",
-        ConnectionEnd::Failed { .. } => "failed",
-    }
+    vocabulary::Fate::from(fate).into()
 }
 
 /// The errno with which the kernel gave a connection up.
@@ -52,81 +27,13 @@ pub(super) fn end_errno(end: ConnectionEnd) -> Option<u16> {
     }
 }
 
-/// What a TCP connection speaks, as JSON names it.
-pub(super) fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Dns => "dns",
-        Protocol::Tls => "tls",
-        Protocol::Https => "https",
-    }
-}
-
-pub(super) fn role(role: Role) -> &'static str {
-    match role {
-        Role::Client => "client",
-        Role::Server => "server",
-    }
-}
-
-pub(super) fn ending(ending: Ending) -> &'static str {
-    match ending {
-        Ending::Found => "found",
-        Ending::NoData => "nodata",
-        Ending::NxDomain => "nxdomain",
-        Ending::Failed(_) => "failed",
-        Ending::Unanswered => "unanswered",
-        Ending::Pending => "pending",
-    }
-}
-
-/// As resolv.conf(5) has it.
-pub(super) fn resolver_flag(flag: ResolverFlag) -> &'static str {
-    match flag {
-        ResolverFlag::Rotate => "rotate",
-        ResolverFlag::UseVc => "use-vc",
-        ResolverFlag::SingleRequest => "single-request",
-        ResolverFlag::SingleRequestReopen => "single-request-reopen",
-        ResolverFlag::Edns0 => "edns0",
-        ResolverFlag::TrustAd => "trust-ad",
-        ResolverFlag::NoAaaa => "no-aaaa",
-        ResolverFlag::NoTldQuery => "no-tld-query",
-    }
-}
-
-/// Whose resolv.conf one looks like.
-pub(super) fn likeness(likeness: Likeness) -> &'static str {
-    match likeness {
-        Likeness::ClusterFirst => "cluster_first",
-        Likeness::Node => "node",
-        Likeness::Own => "own",
-    }
-}
-
-pub(super) fn leg(leg: Leg) -> &'static str {
-    match leg {
-        Leg::Query => "query",
-        Leg::Answer => "answer",
-        Leg::Syn => "syn",
-        Leg::SynAck => "syn_ack",
-    }
-}
-
 pub(super) fn transport(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    }
+    vocabulary::Transport::from(transport).into()
 }
 
 /// A netfilter hook as nft and iptables users know it.
 pub(super) fn netfilter_hook(hook: NetfilterHook) -> &'static str {
-    match hook {
-        NetfilterHook::Prerouting => "PREROUTING",
-        NetfilterHook::Input => "INPUT",
-        NetfilterHook::Forward => "FORWARD",
-        NetfilterHook::Output => "OUTPUT",
-        NetfilterHook::Postrouting => "POSTROUTING",
-    }
+    vocabulary::NetfilterHook::from(hook).into()
 }
 
 /// `EPERM`; the number in digits where there is no such errno.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     dns::{Decoded, Question, record_class, record_type},
-    event::{Direction, Task, Transport},
+    event::{Direction, KernelTime, Task, Transport},
     identify::Owner,
     lookup::{
         Answer, Outcome, Output, Query, Role, Stray, StrayPacket, StrayPacketReason, StrayReason,
@@ -64,7 +64,22 @@ impl Table {
             Output::Packet(packet) => self.packet(packet),
             Output::Connection(connection) => self.connection(connection),
             Output::Lookup(_) => String::new(),
+            Output::Loss(loss) => self.lost(
+                loss.since,
+                loss.time,
+                &format!("{} events (ring full; try a larger --ring)", loss.events),
+            ),
         }
+    }
+
+    /// The line in the place of so many outputs that were not written, whose times are `since` to `until`.
+    pub fn not_written(&self, outputs: u64, since: KernelTime, until: KernelTime) -> String {
+        self.lost(since, until, &format!("{outputs} queries and others, not printed (not read in time)"))
+    }
+
+    fn lost(&self, since: KernelTime, until: KernelTime, what: &str) -> String {
+        let [since, until] = [since, until].map(|time| self.clock.time_of_day(time));
+        format!("{until}  LOST since {since}: {what}\n")
     }
 
     fn query(&mut self, query: &Query) -> String {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 use super::{TcpCounts, has_message, messages};
 
 /// What is counted.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Counts {
     /// Queries that traced processes sent.
     pub queries: u64,
@@ -38,11 +39,13 @@ pub struct Counts {
     pub messages: u64,
     /// Attempts of client queries by fate, in the words of JSON.
     pub fates: BTreeMap<&'static str, u64>,
+    /// What connection tracking did to packets.
     pub conntrack: ConntrackCounts,
     /// Packets whose conntrack entry was inserted as it should be.
     pub conntrack_inserted: u64,
     /// Packets that a rule says not to track (NOTRACK).
     pub conntrack_untracked: u64,
+    /// What went over TCP.
     pub tcp: TcpCounts,
     /// Drops, failed insertions, ICMP errors and evictions that belong to no attempt under way.
     pub packets: u64,
@@ -51,7 +54,7 @@ pub struct Counts {
 }
 
 /// What connection tracking did to packets, whoever they belonged to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ConntrackCounts {
     /// Clashes where the packet went on with the entry that was there first.
     pub clashes_merged: u64,

@@ -89,7 +89,8 @@ impl Statistics {
                 }
             }
             Output::Stray(stray) => self.counts.add_stray(stray),
-            Output::Lookup(_) => {}
+            // The losses tell of these by hook and cause.
+            Output::Lookup(_) | Output::Loss(_) => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! What went over TCP.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
 use super::{has_message, messages};
 
 /// Counts of TCP, beside those of all queries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TcpCounts {
     /// Queries that traced processes sent over TCP, at once or in the end.
     pub queries: u64,

@@ -189,6 +189,7 @@ impl Seen {
             let value: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
             match value["kind"].as_str() {
                 Some("query") => seen.query(&value, pid).with_context(|| line.to_owned())?,
+                Some("lookup" | "status") => {}
                 Some("summary") => seen.summary(&value).with_context(|| line.to_owned())?,
                 _ => bail!("a line that belongs to no query: {line}"),
             }

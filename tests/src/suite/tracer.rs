@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use jsonschema::Validator;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
@@ -130,6 +131,10 @@ pub struct Lines {
     pub connections: Vec<Value>,
     /// What programs asked for: each client query is in one of them.
     pub lookups: Vec<Value>,
+    /// What was lost, as it happened.
+    pub losses: Vec<Value>,
+    /// How the trace itself fared.
+    pub statuses: Vec<Value>,
     pub summary: Value,
 }
 
@@ -155,12 +160,17 @@ impl Said {
         let mut lines = Lines::default();
         for line in self.stdout.lines() {
             let value: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
+            if let Err(error) = schema()?.validate(&value) {
+                bail!("not what the schema says: {error} at {}: {line}", error.instance_path());
+            }
             match value["kind"].as_str() {
                 Some("query") => lines.queries.push(value),
                 Some("message") => lines.messages.push(value),
                 Some("packet") => lines.packets.push(value),
                 Some("connection") => lines.connections.push(value),
                 Some("lookup") => lines.lookups.push(value),
+                Some("loss") => lines.losses.push(value),
+                Some("status") => lines.statuses.push(value),
                 Some("summary") => lines.summary = value,
                 other => bail!("a line of kind {other:?}: {line}"),
             }
@@ -168,6 +178,19 @@ impl Said {
         ensure!(lines.summary.is_object(), "no summary in:\n{}", self.stdout);
         Ok(lines)
     }
+}
+
+/// What every line has to be: `dnstrace schema`, of the program under test.
+fn schema() -> Result<&'static Validator> {
+    static SCHEMA: OnceLock<Validator> = OnceLock::new();
+    if let Some(schema) = SCHEMA.get() {
+        return Ok(schema);
+    }
+    let output = Command::new("dnstrace").arg("schema").output().context("cannot start dnstrace schema")?;
+    ensure!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let schema = serde_json::from_slice(&output.stdout).context("dnstrace schema is no JSON")?;
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema)?;
+    Ok(SCHEMA.get_or_init(|| validator))
 }
 
 impl Lines {

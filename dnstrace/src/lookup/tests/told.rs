@@ -14,6 +14,7 @@ pub fn told(out: &[Output]) -> Vec<String> {
             Output::Stray(stray) => format!("stray {:?}", stray.reason),
             Output::Connection(connection) => connection_words(connection),
             Output::Lookup(lookup) => format!("{lookup:?}"),
+            Output::Loss(loss) => format!("{} lost", loss.events),
             Output::Packet(stray) => format!("{:?}: {}", stray.reason, step_words(&stray.step)),
         })
         .collect()

@@ -2,64 +2,74 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     lookup::{Role, TcpConnection},
-    output::{WallClock, connection, names},
+    output::{WallClock, connection, names, vocabulary},
 };
 
-use super::{SCHEMA_VERSION, Who, step::StepFields};
+use super::{fields::Who, step::StepFields};
 
-#[derive(Serialize)]
+/// A TCP connection that has something to tell beside its queries.
+#[derive(Serialize, JsonSchema)]
 pub(super) struct ConnectionLine<'a> {
-    schema_version: u32,
-    kind: &'static str,
     /// Serial number of the connection within the trace.
     number: u64,
-    /// When its SYN was sent, or the kernel refused to send one; else when it was first seen.
-    time: String,
-    ktime_ns: u64,
-    /// Else it was opened before `time`.
+    /// Whether it was opened at `time`, else before.
     seen_from_start: bool,
-    role: &'static str,
+    /// Whether the traced socket opened it or was connected to.
+    role: vocabulary::Role,
     #[serde(flatten)]
     who: Who<'a>,
-    /// `dns`, `tls`, `https`: by the port. What `tls` and `https` carry is encrypted.
-    protocol: &'static str,
+    /// By the port. What `tls` and `https` carry is encrypted.
+    protocol: vocabulary::Protocol,
+    /// Address of the side that opened it.
     client: IpAddr,
-    /// Null where it never had one.
+    /// Its port; null where it never had one.
     client_port: Option<u16>,
+    /// Address that it was opened to.
     server: IpAddr,
+    /// Its port.
     server_port: u16,
-    transport: &'static str,
-    /// The endpoint behind the server's address, if a translation was seen.
+    /// Always `tcp`.
+    transport: vocabulary::Transport,
+    /// The endpoint behind the server's address (that of a Service, say); null if no translation was seen.
     endpoint: Option<IpAddr>,
+    /// Its port; null like `endpoint`.
     endpoint_port: Option<u16>,
+    /// When it was open; null if that was not seen.
+    #[schemars(extend("format" = "date-time"))]
     established: Option<String>,
+    /// The same as kernel time, in nanoseconds.
     established_ktime_ns: Option<u64>,
-    /// From the SYN to the open connection.
+    /// Nanoseconds from the SYN to the open connection; null if one of them was not seen.
     connect_ns: Option<u64>,
-    /// As far as `steps` are kept.
+    /// How often its SYN was sent again, as far as `steps` are kept.
     syn_retransmissions: u32,
-    /// From then on, until it ended or was last seen.
+    /// Nanoseconds for which it was open, until it ended or was last seen; null if it was never seen to be.
     open_ns: Option<u64>,
-    /// That the peer has acknowledged. Null if its end was not seen: the kernel tells them then.
+    /// Bytes that the peer has acknowledged. Null if its end was not seen: the kernel tells them then.
     bytes_sent: Option<u64>,
-    /// The peer's FIN is one of them, should it have come before the socket was gone.
+    /// Bytes from the peer; its FIN is one of them, should it have come before the socket was gone. Null like `bytes_sent`.
     bytes_received: Option<u64>,
-    /// The kernel's smoothed round-trip time.
+    /// The kernel's smoothed round-trip time in nanoseconds; null if it had none, or did not tell it.
     rtt_ns: Option<u64>,
-    /// `closed`, `closed_by_peer`, `aborted`, `reset`, `failed`; null if its end was not seen.
-    end: Option<&'static str>,
-    /// Positive; of `failed` only.
+    /// How it ended; null if that was not seen.
+    end: Option<vocabulary::ConnectionEnd>,
+    /// Why the kernel gave it up: positive; null unless `end` is `failed`.
     errno: Option<u16>,
-    /// `ETIMEDOUT`
+    /// Name of `errno`: `ETIMEDOUT`.
     error: Option<String>,
     /// When it ended, or was last seen.
+    #[schemars(extend("format" = "date-time"))]
     ended: String,
+    /// The same as kernel time, in nanoseconds.
     ended_ktime_ns: u64,
+    /// What befell its packets, in order of time.
     steps: Vec<StepFields<'a>>,
+    /// Steps beyond those that are kept.
     steps_left_out: u32,
 }
 
@@ -72,20 +82,16 @@ impl<'a> ConnectionLine<'a> {
         let opened = tcp.seen_from_start.then_some(tcp.time);
         let errno = tcp.end.and_then(names::end_errno);
         Self {
-            schema_version: SCHEMA_VERSION,
-            kind: "connection",
             number: tcp.number,
-            time: clock.rfc3339(tcp.time),
-            ktime_ns: tcp.time.0,
             seen_from_start: tcp.seen_from_start,
-            role: names::role(tcp.role),
+            role: tcp.role.into(),
             who: Who::as_known(tcp.owner.as_ref(), tcp.task.as_ref(), tcp.netns),
-            protocol: names::protocol(tcp.protocol),
+            protocol: tcp.protocol.into(),
             client: client.ip(),
             client_port: Some(client.port()).filter(|port| *port != 0),
             server: server.ip(),
             server_port: server.port(),
-            transport: "tcp",
+            transport: vocabulary::Transport::Tcp,
             endpoint: tcp.endpoint.as_ref().map(SocketAddr::ip),
             endpoint_port: tcp.endpoint.as_ref().map(SocketAddr::port),
             established: tcp.established.map(|time| clock.rfc3339(time)),
@@ -96,7 +102,7 @@ impl<'a> ConnectionLine<'a> {
             bytes_sent: tcp.end.map(|_| tcp.bytes_acked),
             bytes_received: tcp.end.map(|_| tcp.bytes_received),
             rtt_ns: tcp.rtt_us.map(|us| u64::from(us) * 1_000),
-            end: tcp.end.map(names::connection_end),
+            end: tcp.end.map(Into::into),
             errno,
             error: errno.map(names::errno),
             ended: clock.rfc3339(tcp.ended),

@@ -2,28 +2,24 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     dns::{rcode, record_type},
     identify::ResolverConfig,
     lookup::{Asked, AskedServer, Ending, Lookup, TriedName, TriedQuery},
-    output::{WallClock, names},
+    output::vocabulary,
 };
 
-use super::{SCHEMA_VERSION, Who};
+use super::fields::Who;
 
 /// What a program asked for: the queries for all the names that its resolver made of it. Every query of role `client` is
 /// in exactly one lookup, whose line follows those of its queries.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct LookupLine<'a> {
-    schema_version: u32,
-    kind: &'static str,
     /// Serial number within the trace, from 1, in order of the first query.
     number: u64,
-    /// When its first query was sent.
-    time: String,
-    ktime_ns: u64,
     #[serde(flatten)]
     who: Who<'a>,
     /// The name that the program gave to its resolver: with a trailing dot if it is asked as it is, without one if the search
@@ -32,17 +28,17 @@ pub(super) struct LookupLine<'a> {
     /// The names that fit, where it is not known which of them the program gave: the first one that was tried was the last
     /// one, too. Empty otherwise.
     asked_one_of: &'a [String],
-    /// How `asked` is known: `resolv_conf` (nothing else makes a resolver with this resolv.conf ask these names), `guess`
-    /// (resolv.conf was not seen: by what the names have in common), `as_sent` (a query by itself).
-    asked_by: &'static str,
-    /// `found`, `nodata`, `nxdomain`, `failed`, `unanswered`, `pending`: of the name that counted.
-    outcome: &'static str,
-    /// Of outcome `failed`: SERVFAIL, REFUSED, ...
+    /// How `asked` is known.
+    asked_by: AskedBy,
+    /// How the name ended that counted.
+    outcome: vocabulary::Ending,
+    /// Mnemonic of the RCODE: SERVFAIL, REFUSED, ...; null unless `outcome` is `failed`.
     rcode: Option<String>,
-    /// From the first query to the last needed answer. Null if a query of the name that counted was not answered.
+    /// Nanoseconds from the first query to the last needed answer. Null if a query of the name that counted was not answered.
     latency_ns: Option<u64>,
     /// Data of the answers that counted: addresses, mostly.
     data: &'a [String],
+    /// Those beyond what is kept.
     data_left_out: u32,
     /// The names that were tried, in this order.
     names: Vec<NameFields<'a>>,
@@ -52,10 +48,11 @@ pub(super) struct LookupLine<'a> {
     queries: u64,
     /// Of these, for other names than the one that counted.
     wasted_queries: u64,
-    /// The time that those took.
+    /// The nanoseconds that those took.
     wasted_ns: u64,
     /// Whom it asked.
     servers: Vec<ServerFields>,
+    /// Servers beyond those that are kept.
     servers_left_out: u32,
     /// Whether it asked a server that its resolv.conf does not name. Null if resolv.conf was not seen.
     asked_other_server: Option<bool>,
@@ -63,33 +60,55 @@ pub(super) struct LookupLine<'a> {
     resolver: Option<ResolverFields<'a>>,
 }
 
-#[derive(Serialize)]
+/// How `asked` is known.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum AskedBy {
+    /// Nothing else makes a resolver with this resolv.conf ask these names.
+    ResolvConf,
+    /// resolv.conf was not seen: by what the names have in common.
+    Guess,
+    /// A query by itself.
+    AsSent,
+}
+
+/// A name that was tried.
+#[derive(Serialize, JsonSchema)]
 struct NameFields<'a> {
+    /// With the trailing dot.
     name: &'a str,
     /// As of the lookup: the best of its queries if there was data, else the worst.
-    outcome: &'static str,
+    outcome: vocabulary::Ending,
+    /// Its queries, in order of time.
     queries: Vec<TriedQueryFields>,
 }
 
-#[derive(Serialize)]
+/// A query for one of the names.
+#[derive(Serialize, JsonSchema)]
 struct TriedQueryFields {
-    /// Of its line of kind `query`.
+    /// Number of its line of kind `query`.
     number: u64,
+    /// Mnemonic of its type.
     qtype: String,
     /// As of the lookup.
-    outcome: &'static str,
+    outcome: vocabulary::Ending,
+    /// As of the lookup.
     rcode: Option<String>,
-    /// Since the lookup's first query.
+    /// Nanoseconds since the lookup's first query.
     offset_ns: u64,
-    /// To its answer; null if there was none.
+    /// Nanoseconds to its answer; null if there was none.
     latency_ns: Option<u64>,
 }
 
-#[derive(Serialize)]
+/// A server that was asked.
+#[derive(Serialize, JsonSchema)]
 struct ServerFields {
+    /// Its address.
     server: IpAddr,
+    /// Its port.
     server_port: u16,
-    transport: &'static str,
+    /// Over UDP or TCP.
+    transport: vocabulary::Transport,
     /// Query messages to it.
     attempts: u32,
     /// Which nameserver of resolv.conf it is, from 0. Null if it is none of them, or resolv.conf was not seen.
@@ -97,40 +116,40 @@ struct ServerFields {
 }
 
 /// The resolv.conf of the process's root, resolv.conf(5).
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ResolverFields<'a> {
+    /// Its nameservers, in this order.
     nameservers: &'a [IpAddr],
-    /// Without trailing dots.
+    /// Its search list, in this order, without trailing dots.
     search: Vec<&'a str>,
+    /// A name with so many dots is first tried as it is.
     ndots: u32,
+    /// Seconds until a server is given up for the next.
     timeout_s: u32,
+    /// How often the servers are asked.
     attempts: u32,
     /// Options beside these, as they are written there.
-    options: Vec<&'static str>,
-    /// `cluster_first` (as the kubelet writes it for this dnsPolicy), `node` (the node's, as for dnsPolicy Default), `own`
-    like: &'static str,
+    options: Vec<vocabulary::ResolverFlag>,
+    /// Whose it looks like.
+    like: vocabulary::Likeness,
 }
 
 impl<'a> LookupLine<'a> {
-    pub(super) fn new(lookup: &'a Lookup, clock: &WallClock) -> Self {
+    pub(super) fn new(lookup: &'a Lookup) -> Self {
         let (asked, asked_one_of, asked_by): (_, &[String], _) = match &lookup.asked {
-            Asked::Known(name) => (Some(name.as_str()), &[], "resolv_conf"),
-            Asked::OneOf(names) => (None, names, "resolv_conf"),
-            Asked::Guessed(name) => (Some(name), &[], "guess"),
-            Asked::AsSent(name) => (Some(name), &[], "as_sent"),
+            Asked::Known(name) => (Some(name.as_str()), &[], AskedBy::ResolvConf),
+            Asked::OneOf(names) => (None, names, AskedBy::ResolvConf),
+            Asked::Guessed(name) => (Some(name), &[], AskedBy::Guess),
+            Asked::AsSent(name) => (Some(name), &[], AskedBy::AsSent),
         };
         let waste = lookup.waste();
         Self {
-            schema_version: SCHEMA_VERSION,
-            kind: "lookup",
             number: lookup.number,
-            time: clock.rfc3339(lookup.started),
-            ktime_ns: lookup.started.0,
             who: Who::new(&lookup.owner, &lookup.task, lookup.netns),
             asked,
             asked_one_of,
             asked_by,
-            outcome: names::ending(lookup.ending),
+            outcome: lookup.ending.into(),
             rcode: failure(lookup.ending),
             latency_ns: lookup.latency(),
             data: &lookup.data,
@@ -152,7 +171,7 @@ impl<'a> NameFields<'a> {
     fn new(name: &'a TriedName, lookup: &Lookup) -> Self {
         Self {
             name: &name.name,
-            outcome: names::ending(name.ending()),
+            outcome: name.ending().into(),
             queries: name.queries.iter().map(|query| TriedQueryFields::new(query, lookup)).collect(),
         }
     }
@@ -164,7 +183,7 @@ impl TriedQueryFields {
         Self {
             number: query.number,
             qtype: record_type(query.qtype).into_owned(),
-            outcome: names::ending(query.ending),
+            outcome: query.ending.into(),
             rcode: failure(query.ending),
             offset_ns: query.started.since(lookup.started),
             latency_ns: is_answered.then(|| query.ended.since(query.started)),
@@ -177,7 +196,7 @@ impl ServerFields {
         Self {
             server: server.address.ip(),
             server_port: server.address.port(),
-            transport: names::transport(server.transport),
+            transport: server.transport.into(),
             attempts: server.attempts,
             nameserver: server.nameserver,
         }
@@ -192,8 +211,8 @@ impl<'a> ResolverFields<'a> {
             ndots: resolver.ndots,
             timeout_s: resolver.timeout,
             attempts: resolver.attempts,
-            options: resolver.flags.iter().map(|flag| names::resolver_flag(*flag)).collect(),
-            like: names::likeness(resolver.likeness),
+            options: resolver.flags.iter().map(|flag| (*flag).into()).collect(),
+            like: resolver.likeness.into(),
         }
     }
 }

@@ -2,123 +2,170 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     dns::{Message, Record, rcode, record_type},
     event::KernelTime,
-    lookup::{Answer, Attempt, Carrier, Fate, Outcome, Query, Role},
-    output::{WallClock, names},
+    lookup::{Answer, Attempt, Carrier, Fate, Query, Role},
+    output::{WallClock, vocabulary},
 };
 
-use super::{QuestionFields, SCHEMA_VERSION, Who, defect, server_side::ServerSideFields, step::StepFields};
+use super::{
+    fields::{At, QuestionFields, Who, defect},
+    server_side::ServerSideFields,
+    step::StepFields,
+};
 
-#[derive(Serialize)]
+/// A query with its attempts.
+#[derive(Serialize, JsonSchema)]
 pub(super) struct QueryLine<'a> {
-    schema_version: u32,
-    kind: &'static str,
+    /// Serial number within the trace, from 1, in order of the first attempt.
     number: u64,
-    /// When the query was first sent (client) or received (server).
-    time: String,
-    ktime_ns: u64,
-    role: &'static str,
+    /// Whether the traced socket asked or was asked.
+    role: vocabulary::Role,
     #[serde(flatten)]
     who: Who<'a>,
     #[serde(flatten)]
     question: QuestionFields<'a>,
-    /// `answered`, `unanswered`, `pending`
-    outcome: &'static str,
+    /// How it ended.
+    outcome: vocabulary::Outcome,
+    /// Mnemonic of the answer's RCODE as IANA lists it; null without an answer.
     rcode: Option<String>,
+    /// The RCODE as a number, with the upper bits of EDNS; null like `rcode`.
     rcode_number: Option<u16>,
+    /// Whether the answer is NOERROR without a record of the type that was asked for; null like `rcode`.
     nodata: Option<bool>,
+    /// Nanoseconds from the first attempt to the answer; null without one.
     latency_ns: Option<u64>,
+    /// Records of the answer section, as far as they could be read.
     answers: Vec<RecordFields<'a>>,
+    /// In order of time.
     attempts: Vec<AttemptFields<'a>>,
+    /// Attempts beyond those that are kept.
     attempts_left_out: u32,
 }
 
-#[derive(Serialize)]
+/// A resource record.
+#[derive(Serialize, JsonSchema)]
 struct RecordFields<'a> {
+    /// Whose it is, with the trailing dot.
     name: &'a str,
+    /// Mnemonic of its type, or `TYPE65280`.
     #[serde(rename = "type")]
     rtype: String,
+    /// Seconds for which it may be kept.
     ttl: u32,
+    /// RDATA as zone files write it.
     data: &'a str,
 }
 
-#[derive(Serialize)]
+/// One query message to one server, and what became of it. `time` is when the socket sent it (client) or the program
+/// received it (server); if the connection that it needed could not be opened, when that was tried.
+#[derive(Serialize, JsonSchema)]
 struct AttemptFields<'a> {
-    time: String,
-    ktime_ns: u64,
-    /// Since the query's first attempt.
+    #[serde(flatten)]
+    at: At,
+    /// Nanoseconds since the query's first attempt.
     offset_ns: u64,
-    /// Null if there was no connection to send a message on.
+    /// DNS id. Null if there was no connection to send a message on.
     id: Option<u16>,
+    /// Address that asks.
     client: IpAddr,
+    /// Its port.
     client_port: u16,
+    /// Address that is asked.
     server: IpAddr,
+    /// Its port.
     server_port: u16,
-    transport: &'static str,
-    /// Null like `id`.
+    /// Over UDP or TCP.
+    transport: vocabulary::Transport,
+    /// Bytes of the query message; null like `id`.
     bytes: Option<u32>,
+    /// Flag RD; null like `id`.
     recursion_desired: Option<bool>,
+    /// Largest answer over UDP that the client says it takes, in bytes (EDNS); null without EDNS.
     edns_udp_size: Option<u16>,
-    /// The endpoint behind the server's address, if a translation was seen.
+    /// The endpoint behind the server's address (that of a Service, say); null if no translation was seen.
     endpoint: Option<IpAddr>,
+    /// Its port; null like `endpoint`.
     endpoint_port: Option<u16>,
-    /// Of TCP.
+    /// The TCP connection that it went over; null of UDP.
     connection: Option<CarrierFields>,
-    /// `answered`, `answered_late`, `send_failed`, `rejected`, `lost_at_conntrack`, `dropped`, `answer_dropped`,
-    /// `evicted`, `connect_failed`, `connection_lost`, `unanswered`, `not_awaited`, `open`, `unknown`
-    fate: &'static str,
-    /// Index into `steps` of the one that decided the fate.
+    /// What became of it.
+    fate: vocabulary::Fate,
+    /// Index into `steps` of the one that decided the fate; null if none did.
     fate_step: Option<usize>,
-    /// How long no answer was seen: until it came too late, the next attempt, or the time-out.
+    /// Nanoseconds for which no answer was seen: until it came too late, the next attempt, or the time-out. Null of other
+    /// fates than `answered_late`, `unanswered`, `unknown`.
     waited_ns: Option<u64>,
-    /// Of fate `unknown`: events lost while it was waited for.
+    /// Events lost while it was waited for; null unless `fate` is `unknown`.
     events_lost: Option<u64>,
+    /// What befell its packets, in order of time; of a server's attempt, what befell its answer.
     steps: Vec<StepFields<'a>>,
+    /// Steps beyond those that are kept.
     steps_left_out: u32,
     /// Of a client's attempt, what its server's socket saw of it; null where that was not traced, or the query not seen
     /// there.
     server_side: Option<ServerSideFields<'a>>,
+    /// The response to it; null without one in time.
     answer: Option<AnswerFields>,
 }
 
 /// The TCP connection of an attempt, as it was when the query was sent.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CarrierFields {
     /// Serial number of the connection within the trace.
     number: u64,
     /// When its SYN was sent; null at a server, and if that was before the trace.
+    #[schemars(extend("format" = "date-time"))]
     opened: Option<String>,
+    /// The same as kernel time, in nanoseconds.
     opened_ktime_ns: Option<u64>,
+    /// When it was open; null if that was not seen.
+    #[schemars(extend("format" = "date-time"))]
     established: Option<String>,
+    /// The same as kernel time, in nanoseconds.
     established_ktime_ns: Option<u64>,
-    /// From the SYN to the open connection.
+    /// Nanoseconds from the SYN to the open connection; null if one of them was not seen.
     connect_ns: Option<u64>,
+    /// How often its SYN was sent again.
     syn_retransmissions: u32,
     /// Queries that went over it before this one.
     queries_before: u64,
 }
 
-#[derive(Serialize)]
+/// A response. `time` is when the program received it (client) or the socket sent it (server).
+#[derive(Serialize, JsonSchema)]
 struct AnswerFields {
-    time: String,
-    ktime_ns: u64,
+    #[serde(flatten)]
+    at: At,
+    /// Nanoseconds since the attempt.
     latency_ns: u64,
-    /// Of it, in the socket's buffer, not yet read by the program.
+    /// Of it, in the socket's buffer, not yet read by the program; null if its arrival there was not seen.
     socket_wait_ns: Option<u64>,
+    /// Mnemonic of the RCODE as IANA lists it.
     rcode: String,
+    /// The RCODE as a number, with the upper bits of EDNS.
     rcode_number: u16,
+    /// Bytes of the message.
     bytes: u32,
+    /// Flag AA.
     authoritative: bool,
+    /// Flag TC.
     truncated: bool,
+    /// Flag RA.
     recursion_available: bool,
+    /// Flag AD.
     authentic_data: bool,
+    /// Records that its header counts in the answer section.
     answer_records: u16,
+    /// Likewise in the authority section.
     authority_records: u16,
+    /// Likewise in the additional section.
     additional_records: u16,
+    /// What could not be read of it; null if all could.
     defect: Option<String>,
     /// Messages of the answer beyond this one: of a zone transfer, or of other responders to a multicast query.
     further_messages: u64,
@@ -129,19 +176,11 @@ impl<'a> QueryLine<'a> {
         let started = query.started();
         let message = query.answer().map(|answer| &answer.message);
         Self {
-            schema_version: SCHEMA_VERSION,
-            kind: "query",
             number: query.number,
-            time: clock.rfc3339(started),
-            ktime_ns: started.0,
-            role: names::role(query.role),
+            role: query.role.into(),
             who: Who::new(&query.owner, &query.task, query.netns),
             question: QuestionFields::new(&query.question),
-            outcome: match query.outcome {
-                Outcome::Answered { .. } => "answered",
-                Outcome::Unanswered => "unanswered",
-                Outcome::Pending => "pending",
-            },
+            outcome: query.outcome.into(),
             rcode: message.map(|message| rcode(message.rcode).into_owned()),
             rcode_number: message.map(|message| message.rcode),
             nodata: message.map(Message::is_nodata),
@@ -182,22 +221,21 @@ impl<'a> AttemptFields<'a> {
             _ => (None, None),
         };
         Self {
-            time: clock.rfc3339(attempt.time),
-            ktime_ns: attempt.time.0,
+            at: At::new(attempt.time, clock),
             offset_ns: attempt.time.since(started),
             id: conversation.id,
             client: client.ip(),
             client_port: client.port(),
             server: server.ip(),
             server_port: server.port(),
-            transport: names::transport(conversation.transport),
+            transport: conversation.transport.into(),
             bytes: conversation.id.map(|_| attempt.length),
             recursion_desired: conversation.id.map(|_| attempt.flags.recursion_desired),
             edns_udp_size: attempt.edns.map(|edns| edns.udp_size),
             endpoint: attempt.endpoint.map(|endpoint| endpoint.ip()),
             endpoint_port: attempt.endpoint.map(|endpoint| endpoint.port()),
             connection: attempt.carrier.map(|carrier| CarrierFields::new(&carrier, clock)),
-            fate: names::fate(&attempt.fate),
+            fate: (&attempt.fate).into(),
             fate_step: fate_step(&attempt.fate),
             waited_ns,
             events_lost,
@@ -251,8 +289,7 @@ impl AnswerFields {
     fn new(answer: &Answer, asked: KernelTime, clock: &WallClock) -> Self {
         let message = &answer.message;
         Self {
-            time: clock.rfc3339(answer.time),
-            ktime_ns: answer.time.0,
+            at: At::new(answer.time, clock),
             latency_ns: answer.time.since(asked),
             socket_wait_ns: answer.arrived.map(|arrived| answer.time.since(arrived)),
             rcode: rcode(message.rcode).into_owned(),

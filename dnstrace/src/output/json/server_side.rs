@@ -1,5 +1,6 @@
 //! The server's side of a client's attempt, as JSON.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -8,28 +9,31 @@ use crate::{
     output::WallClock,
 };
 
-use super::Who;
+use super::fields::{At, Who};
 
-/// What the server's socket saw of an attempt.
-#[derive(Serialize)]
+/// What the server's socket saw of an attempt. `time` is when its program received the query.
+#[derive(Serialize, JsonSchema)]
 pub(super) struct ServerSideFields<'a> {
     /// Number of the server's own query.
     query: u64,
     #[serde(flatten)]
     who: Who<'a>,
-    /// When its program received the query.
-    time: String,
-    ktime_ns: u64,
-    /// From the client's socket to the server's program.
+    #[serde(flatten)]
+    at: At,
+    /// Nanoseconds from the client's socket to the server's program.
     there_ns: u64,
     /// When its program sent the answer; null if it had not when the client's query ended.
+    #[schemars(extend("format" = "date-time"))]
     answer_time: Option<String>,
+    /// The same as kernel time, in nanoseconds.
     answer_ktime_ns: Option<u64>,
-    /// Between the two: the server's own time.
+    /// Nanoseconds between the two: the server's own time.
     server_ns: Option<u64>,
+    /// Mnemonic of the answer's RCODE as IANA lists it; null like `answer_time`.
     rcode: Option<String>,
+    /// The RCODE as a number, with the upper bits of EDNS; null like `answer_time`.
     rcode_number: Option<u16>,
-    /// From the server's socket to the client's program; null if no answer came.
+    /// Nanoseconds from the server's socket to the client's program; null if no answer came.
     back_ns: Option<u64>,
 }
 
@@ -39,8 +43,7 @@ impl<'a> ServerSideFields<'a> {
         Self {
             query: side.query,
             who: Who::new(&side.owner, &side.task, side.netns),
-            time: clock.rfc3339(side.received),
-            ktime_ns: side.received.0,
+            at: At::new(side.received, clock),
             there_ns: side.received.since(attempt.time),
             answer_time: answered.map(|time| clock.rfc3339(time)),
             answer_ktime_ns: answered.map(|time| time.0),

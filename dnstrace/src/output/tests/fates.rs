@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
-use super::{clock, zoo};
+use super::{clock, schema, zoo};
 use crate::{
     event::{Flow, IcmpError, KernelTime, NetfilterHook, TableFull},
     identify::Owner,
@@ -12,7 +12,7 @@ use crate::{
         StrayPacketReason, What, Winner,
     },
     losses::{KernelGap, Losses},
-    output::{Nodes, json, summary, table::Table},
+    output::{Nodes, summary, table::Table},
     statistics::Statistics,
 };
 
@@ -45,7 +45,7 @@ fn a_server_tells_what_became_of_its_answers() {
 fn the_server_s_side_tells_where_the_time_went() {
     let sides = zoo::outputs(zoo::server_side::sides());
     assert_snapshot!(shown(&sides));
-    assert_snapshot!(json::line(&sides[1], &clock()).unwrap());
+    assert_snapshot!(schema::line(&sides[1]));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn json_has_every_step() {
     let lines: Vec<_> = zoo::all()
         .iter()
         .map(|output| {
-            let line = json::line(output, &clock()).unwrap();
+            let line = schema::line(output);
             let value: serde_json::Value = serde_json::from_str(&line).unwrap();
             steps(&value)
         })
@@ -130,7 +130,7 @@ fn the_summary_counts_fates() {
         ..Losses::default()
     };
     assert_snapshot!(summary::text(&statistics, KernelTime(0), end, &losses));
-    assert_snapshot!(json::summary(&statistics, &losses, end, &clock()).unwrap());
+    assert_snapshot!(schema::summary(&statistics, &losses, end));
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
-use super::{clock, fates::harmless, zoo};
+use super::{clock, fates::harmless, schema, zoo};
 use crate::{
     event::KernelTime,
     lookup::{ConnectionEnd, Fate, Leg, Output, Step, What},
     losses::Losses,
-    output::{Nodes, json, summary, table::Table},
+    output::{Nodes, summary, table::Table},
     statistics::Statistics,
 };
 
@@ -71,7 +71,7 @@ fn json_has_every_field_of_a_connection() {
     let lines: Vec<_> = zoo::tcp::lines(zoo::tcp::connections())
         .iter()
         .chain(&zoo::tcp::strays())
-        .map(|output| json::line(output, &clock()).unwrap())
+        .map(|output| schema::line(output))
         .collect();
     assert_snapshot!(lines.join("\n"));
 }
@@ -81,7 +81,7 @@ fn json_tells_an_attempts_connection_and_steps() {
     let lines: Vec<_> = zoo::outputs(zoo::tcp::queries())
         .iter()
         .map(|output| {
-            let line = json::line(output, &clock()).unwrap();
+            let line = schema::line(output);
             let value: serde_json::Value = serde_json::from_str(&line).unwrap();
             attempts(&value)
         })
@@ -116,7 +116,7 @@ fn the_summary_counts_tcp() {
     let end = KernelTime(60_000_000_000);
     let losses = Losses { stream_bytes_skipped: 4_711, streams_forgotten: 2, ..Losses::default() };
     assert_snapshot!(summary::text(&statistics, KernelTime(0), end, &losses));
-    assert_snapshot!(json::summary(&statistics, &losses, end, &clock()).unwrap());
+    assert_snapshot!(schema::summary(&statistics, &losses, end));
 }
 
 #[test]

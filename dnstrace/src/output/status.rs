@@ -1,0 +1,127 @@
+//! How the trace itself fares.
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Something about the trace rather than about what it traces. A shape of JSON as it is: the core knows none of it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Status {
+    /// It sees what happens from now on.
+    Started(Box<Started>),
+    /// A kernel module was loaded that hooks were waiting for: they see from now on.
+    ModuleLoaded {
+        /// The kernel's name of the module.
+        module: String,
+        /// Hooks that were attached to it.
+        attached: Vec<AttachedHook>,
+        /// Hooks that could not be.
+        missing: Vec<MissingHook>,
+    },
+    /// It ends. The summary follows.
+    Ended {
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// What is traced, where and by what.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Started {
+    /// Version of dnstrace.
+    pub version: String,
+    /// Name of the node: its host name, or what the environment variable NODE_NAME says; null if it has none.
+    pub node: Option<String>,
+    /// Release of its kernel, as `uname -r` tells it.
+    pub kernel: String,
+    /// What is traced, in words.
+    pub target: String,
+    /// Ports that are taken to speak DNS.
+    pub ports: Vec<u16>,
+    /// A query counts as unanswered so many nanoseconds after it was last sent.
+    pub timeout_ns: u64,
+    /// Hooks that are attached.
+    pub attached: Vec<AttachedHook>,
+    /// Hooks that are not.
+    pub missing: Vec<MissingHook>,
+}
+
+/// A hook that is attached.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AttachedHook {
+    /// Kernel function or tracepoint, by the name that it has on most kernels: the name in `losses`, too.
+    pub hook: &'static str,
+    /// Its name on this kernel.
+    pub target: &'static str,
+    /// `kprobe`, `kprobe_pair`, `fentry`, `fentry_pair`, `raw_tracepoint`
+    pub way: &'static str,
+}
+
+/// A hook that could not be attached.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MissingHook {
+    /// Kernel function or tracepoint, by the name that it has on most kernels.
+    pub hook: &'static str,
+    /// What will not be seen.
+    pub lost_without: &'static str,
+    /// Why it is not attached.
+    pub why: String,
+}
+
+/// What ended the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// SIGINT: Ctrl-C.
+    Interrupted,
+    /// SIGTERM.
+    Terminated,
+    /// `--duration` was over.
+    Duration,
+    /// `--count` was reached.
+    Count,
+    /// Nobody reads stdout any more.
+    StdoutClosed,
+}
+
+impl Status {
+    /// As the user reads it on stderr, each line with its newline; empty if there is nothing to say.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Started(started) => started.text(),
+            Self::ModuleLoaded { module, attached, missing } => {
+                let attached = attached.len();
+                format!("dnstrace: {module} was loaded: {attached} hooks attached to it\n")
+                    + &without(missing)
+            }
+            Self::Ended { .. } => String::new(),
+        }
+    }
+}
+
+impl Started {
+    /// One line on what is attached, and one for each thing that cannot be seen.
+    fn text(&self) -> String {
+        let ports: Vec<_> = self.ports.iter().map(u16::to_string).collect();
+        let attached = self.attached.len();
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        _ = writeln!(
+            text,
+            "dnstrace: tracing {} on port {}, {attached} of {} hooks attached; Ctrl-C ends",
+            self.target,
+            ports.join(", "),
+            attached + self.missing.len(),
+        );
+        text + &without(&self.missing)
+    }
+}
+
+fn without(missing: &[MissingHook]) -> String {
+    let line = |MissingHook { hook, lost_without, why }: &MissingHook| {
+        format!("dnstrace: without {hook} you will not see {lost_without} ({why})\n")
+    };
+    missing.iter().map(line).collect()
+}

@@ -5,7 +5,7 @@ use dnstrace_ebpf::config::Config;
 use serde::Serialize;
 
 use crate::{
-    args::Format,
+    args::ListFormat,
     capture::{AttachMode, Attached, Capture, Missing, Request, hooks::TABLE, preflight::Facts},
     stdout,
 };
@@ -32,7 +32,7 @@ struct Line {
 ///
 /// # Errors
 /// What refuses a trace as well, except a single hook; or stdout.
-pub fn list(format: Format, attach: AttachMode) -> Result<()> {
+pub fn list(format: ListFormat, attach: AttachMode) -> Result<()> {
     Facts::gather().context("cannot ask the kernel what it is")?.check()?;
     let request = Request {
         config: Config::EVERYTHING,
@@ -48,8 +48,8 @@ pub fn list(format: Format, attach: AttachMode) -> Result<()> {
     let mut text = String::new();
     for line in lines(capture.attached(), capture.missing()) {
         text += &match format {
-            Format::Json => serde_json::to_string(&line)?,
-            Format::Table => line.text(),
+            ListFormat::Json => serde_json::to_string(&line)?,
+            ListFormat::Table => line.text(),
         };
         text.push('\n');
     }

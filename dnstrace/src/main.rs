@@ -6,7 +6,7 @@ use clap::Parser as _;
 use dnstrace::{
     args::{Args, Command},
     exit::Exit,
-    hooks,
+    generate, hooks,
     output::json,
     replay, stdout, trace,
 };
@@ -25,15 +25,18 @@ fn main() -> ExitCode {
 
 /// A file is read, or the kernel's events. One thread does it all: what it waits for are the ring, signals and the clock.
 fn run(args: &Args) -> anyhow::Result<()> {
-    if args.command.is_none() && !args.read.files.is_empty() {
-        return replay::run(args);
+    match args.command {
+        Some(Command::Hooks { output, attach }) => return in_runtime(async { hooks::list(output, attach) }),
+        Some(Command::Completions { shell }) => return stdout::say_all(&generate::completions(shell)),
+        Some(Command::Man) => return stdout::say_all(&generate::man()?),
+        Some(Command::Schema) => return stdout::say_all(&format!("{:#}\n", json::schema().as_value())),
+        None => {}
     }
+    if args.read.files.is_empty() { in_runtime(trace::run(args)) } else { replay::run(args) }
+}
+
+/// With tokio's reactor at hand.
+fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        match args.command {
-            Some(Command::Hooks { output, attach }) => hooks::list(output, attach),
-            Some(Command::Schema) => stdout::say_all(&format!("{:#}\n", json::schema().as_value())),
-            None => trace::run(args).await,
-        }
-    })
+    runtime.block_on(work)
 }

@@ -5,13 +5,14 @@ use std::{io, time::Duration};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    args::Format,
+    args::{Format, ViewArgs},
     event::KernelTime,
     lookup::Output,
     losses::Losses,
     output::{Nodes, Status, WallClock, json, table::Table},
     statistics::Statistics,
     stdout::{Stdout, WhenFull},
+    terminal,
 };
 
 /// Room for what is printed and not yet read, where nothing else is asked for.
@@ -22,6 +23,8 @@ pub struct Printer {
     format: Format,
     clock: WallClock,
     table: Table,
+    /// The header is to be printed with the next line: how wide that needs the columns to be is known then.
+    header_due: bool,
     stdout: Stdout,
     /// What was dropped since something was last written.
     gap: Option<Gap>,
@@ -57,13 +60,25 @@ impl Printer {
 
     fn with(format: Format, clock: WallClock, backlog: usize, when_full: WhenFull) -> Result<Self> {
         let stdout = Stdout::start(io::stdout(), backlog, when_full).context("cannot write to stdout")?;
-        Ok(Self { format, table: Table::new(clock.clone()), clock, stdout, gap: None, not_written: 0 })
+        let table = Table::new(clock.clone());
+        Ok(Self { format, table, clock, header_due: false, stdout, gap: None, not_written: 0 })
     }
 
     /// Says which network namespaces are the nodes' own.
     #[must_use]
     pub fn on(self, nodes: Nodes) -> Self {
         Self { table: self.table.on(nodes), ..self }
+    }
+
+    /// Shows the table like this.
+    #[must_use]
+    pub fn view(self, view: &ViewArgs) -> Self {
+        let table = self.table.in_colours(terminal::wants_colours(view.color));
+        let table = match view.columns(self.format) {
+            Some(columns) => table.with_columns(&columns),
+            None => table,
+        };
+        Self { table, ..self }
     }
 
     /// Whether nobody reads any more.
@@ -76,8 +91,13 @@ impl Printer {
     /// # Errors
     /// If stdout cannot be written.
     pub fn header(&mut self) -> Result<()> {
-        if self.format == Format::Table {
-            self.stdout.push_anyway(self.table.header());
+        if self.format != Format::Json {
+            self.fit();
+            // Only a terminal presses columns.
+            self.header_due = terminal::width().is_some();
+            if !self.header_due {
+                self.stdout.push_anyway(self.table.header());
+            }
         }
         self.flush()
     }
@@ -106,10 +126,19 @@ impl Printer {
         }
         self.tell_gap()?;
         let text = match self.format {
-            Format::Table => self.table.lines(output),
+            Format::Table | Format::Wide => {
+                self.fit();
+                let lines = self.table.lines(output);
+                let header =
+                    if self.header_due && !lines.is_empty() { self.table.header() } else { String::new() };
+                header + &lines
+            }
             Format::Json => json::line(output, &self.clock)? + "\n",
         };
-        if !self.stdout.push(text) {
+        let is_empty = text.is_empty();
+        if self.stdout.push(text) {
+            self.header_due &= is_empty;
+        } else {
             self.drop_one(time);
         }
         Ok(())
@@ -169,10 +198,27 @@ impl Printer {
     fn tell_gap(&mut self) -> Result<()> {
         let Some(Gap { outputs, since, until }) = self.gap.take() else { return Ok(()) };
         let text = match self.format {
-            Format::Table => self.table.not_written(outputs, since, until),
+            Format::Table | Format::Wide => self.table.not_written(outputs, since, until),
             Format::Json => json::not_written(outputs, since, until, &self.clock)? + "\n",
         };
         self.stdout.push_anyway(text);
         Ok(())
+    }
+
+    /// Fits the table into the terminal, if there is one. The window may have been resized: then the lines from here on get
+    /// a header of their own.
+    fn fit(&mut self) {
+        let width = terminal::width();
+        if !self.table.fit(width) {
+            return;
+        }
+        self.header_due = true;
+        let left_out = self.table.left_out();
+        if let (Some(width), false) = (width, left_out.is_empty()) {
+            eprintln!(
+                "dnstrace: {width} columns are too narrow for {}: left out; --columns chooses",
+                left_out.join(" and ")
+            );
+        }
     }
 }

@@ -102,7 +102,8 @@ impl Replay {
             args.pid,
             args.comm.clone(),
         );
-        let printer = Printer::new(args.output, clock)?.on(Nodes::of(begin.host_netns, &begin.nodes));
+        let printer =
+            Printer::new(args.output, clock)?.view(&args.view).on(Nodes::of(begin.host_netns, &begin.nodes));
         Ok(Self {
             pipeline: Pipeline::new(Told::default(), wanted, trace::limits(timeout), begin.sight),
             sinks: Sinks::new(printer, args.count.or(begin.count)).filtered(args.filter.filter()),

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    args::Args,
+    args::{Args, Format},
     capture::{Attached, Capture, Missing, Request, hooks::Needs, preflight::Facts},
     doh,
     event::{Event, KernelTime},
@@ -50,6 +50,8 @@ pub enum UsageError {
     ContainerWithoutPod,
     #[error("--wait needs to know which pod: add --pod")]
     WaitWithoutPod,
+    #[error("--columns is for the table: leave out -o json, or -o wide, which has them all")]
+    ColumnsWithoutTable,
     #[error("a capture of packets knows no pods and processes: leave out what selects them")]
     NoOwners,
     #[error("captures are read one at a time: give one file (mergecap makes one of several)")]
@@ -86,7 +88,7 @@ pub async fn run(args: &Args) -> Result<()> {
     let clock = WallClock { offset_ns: live::wall_clock_offset(), zone: TimeZone::system() };
     let limits = limits(args.timeout.map(nanoseconds));
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
-    let printer = Printer::live(args.output, clock, args.backlog)?.on(Nodes::one(host));
+    let printer = Printer::live(args.output, clock, args.backlog)?.view(&args.view).on(Nodes::one(host));
     let sinks = Sinks::new(printer, args.count).filtered(args.filter.filter());
     let sight = sight(&capture);
     let mut trace = Trace {
@@ -312,7 +314,7 @@ fn config(args: &Args) -> Result<Config, UsageError> {
     Ok(config)
 }
 
-/// What a command line that parses may still not say of pods.
+/// What a command line that parses may still not say, wherever events come from.
 ///
 /// # Errors
 /// If it does.
@@ -320,6 +322,9 @@ pub fn check_selection(args: &Args) -> Result<(), UsageError> {
     let has_pod = !args.pods.is_empty() || !args.target.is_empty();
     match () {
         () if args.container.is_some() && !has_pod => Err(UsageError::ContainerWithoutPod),
+        () if !args.view.columns.is_empty() && args.output != Format::Table => {
+            Err(UsageError::ColumnsWithoutTable)
+        }
         () if args.wait && !has_pod => Err(UsageError::WaitWithoutPod),
         () => Ok(()),
     }

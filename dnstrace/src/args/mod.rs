@@ -2,15 +2,18 @@
 
 mod filter;
 mod read;
+mod view;
 
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::capture::AttachMode;
 
 pub use filter::FilterArgs;
 pub use read::ReadArgs;
+pub use view::{Format, ListFormat, ViewArgs};
 
 /// Every DNS lookup of a pod, and what became of each packet.
 ///
@@ -79,6 +82,9 @@ pub struct Args {
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub output: Format,
 
+    #[command(flatten)]
+    pub view: ViewArgs,
+
     /// A query counts as unanswered this long after it was last sent: 6s, or as it was when a recording was made.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
@@ -112,14 +118,21 @@ pub enum Command {
     /// What this kernel lets dnstrace see: attaches every hook, lists them, and ends
     Hooks {
         /// How to print
-        #[arg(short, long, value_enum, default_value_t = Format::Table)]
-        output: Format,
+        #[arg(short, long, value_enum, default_value_t = ListFormat::Table)]
+        output: ListFormat,
         /// How to attach to kernel functions
         #[arg(long, value_enum, default_value_t = AttachMode::Auto, value_name = "WAY")]
         attach: AttachMode,
     },
     /// The JSON Schema of the lines that -o json prints
     Schema,
+    /// Prints what a shell reads to complete dnstrace's options
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Prints the man page: dnstrace man | man -l -
+    Man,
 }
 
 const AFTER_HELP: &str = "\
@@ -132,15 +145,6 @@ Examples:
 
 Exit codes: 0 done, 1 failure, 2 wrong usage, 3 not permitted, 4 kernel not usable,
 5 no such pod or not exactly one, 6 a file that cannot be read";
-
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// A line a query; a query in trouble unfolds into its attempts.
-    Table,
-    /// A JSON object a line.
-    Json,
-}
 
 /// Bytes of a ring: a power of two that the kernel takes.
 fn ring_size(text: &str) -> Result<u32, String> {
@@ -168,6 +172,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+    use crate::output::table::Column;
 
     #[test]
     fn the_definition_is_consistent() {
@@ -205,6 +210,17 @@ mod tests {
             let error = parse(wrong).unwrap_err();
             assert!(error.to_string().contains(hint) && error.exit_code() == 2, "{error}");
         }
+    }
+
+    #[test]
+    fn columns_have_the_names_of_the_header() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        let args = parse("dnstrace --columns time,NAME,Answer").unwrap();
+        assert_eq!(args.view.columns, [Column::Time, Column::Name, Column::Answer]);
+        let error = parse("dnstrace --columns NAMES").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        assert!(Column::ALL.iter().all(|column| text.contains(column.description().title)), "{text}");
     }
 
     #[test]

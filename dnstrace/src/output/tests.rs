@@ -3,6 +3,7 @@
 mod fates;
 mod schema;
 mod tcp;
+mod view;
 pub(crate) mod zoo;
 
 use bytes::Bytes;

@@ -9,6 +9,7 @@ pub mod follow;
 pub mod hierarchy;
 mod netns;
 pub mod pods;
+mod resolv_conf_files;
 mod resolver;
 pub mod target;
 mod wanted;
@@ -28,6 +29,7 @@ pub use wanted::Wanted;
 use crate::event::{CgroupMade, KernelTime, Task};
 use follow::Follower;
 use pods::Names;
+use resolv_conf_files::ResolvConfFiles;
 
 /// Cgroups that are remembered at the most; those that were silent longest go first.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
@@ -139,6 +141,7 @@ pub struct Identifier {
     /// Path of each cgroup that was seen.
     paths: LruCache<u64, Arc<str>>,
     owners: LruCache<u64, Owner>,
+    resolv_conf_files: ResolvConfFiles,
     /// Looks out for what the target means.
     follower: Follower,
     /// When the hierarchy was walked last.
@@ -152,6 +155,7 @@ impl Identifier {
     pub fn new(roots: Roots) -> io::Result<Self> {
         let hierarchy = Hierarchy::find(&roots.proc)?;
         let names = Names::new(roots.pods_log.clone(), roots.containers_log.clone());
+        let resolv_conf_files = ResolvConfFiles::new(roots.proc.clone());
         let mut identifier = Self {
             roots,
             node: None,
@@ -159,6 +163,7 @@ impl Identifier {
             names,
             paths: LruCache::new(CAPACITY),
             owners: LruCache::new(CAPACITY),
+            resolv_conf_files,
             follower: Follower::default(),
             walked: None,
             forgotten: 0,
@@ -267,6 +272,7 @@ impl Owners for Identifier {
             return;
         }
         self.owners.pop(&made.cgroup);
+        self.resolv_conf_files.forget(made.cgroup);
         self.paths.pop(&made.cgroup);
         // The kernel's record ends before the path does (the NUL counts): half a name says nothing.
         if made.path.len() < MAX_CGROUP_PATH - 1 {
@@ -276,7 +282,18 @@ impl Owners for Identifier {
     }
 
     fn owner(&mut self, task: &Task, time: KernelTime) -> Owner {
-        let (cgroup, pid, now) = (task.cgroup, task.pid, time.0);
+        let mut owner = self.owner_without_resolver(task, time.0);
+        if let Some(path) = &owner.cgroup {
+            let process = (task.cgroup, task.pid);
+            owner.resolver = self.resolv_conf_files.of(process, path, &self.hierarchy, time.0);
+        }
+        owner
+    }
+}
+
+impl Identifier {
+    fn owner_without_resolver(&mut self, task: &Task, now: u64) -> Owner {
+        let (cgroup, pid) = (task.cgroup, task.pid);
         if let Some(owner) = self.owners.get(&cgroup) {
             return owner.clone();
         }

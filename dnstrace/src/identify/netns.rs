@@ -16,13 +16,18 @@ pub fn host(proc: &Path) -> Option<u32> {
 /// share tells nothing of the pod. None also if the host's own cannot be read.
 pub fn own(pod: &Path, proc: &Path) -> Option<u32> {
     let host = host(proc)?;
-    let mut pids = Vec::new();
-    collect(pod, MAX_DEPTH, &mut pids);
     // The oldest process first: mostly the sandbox's `pause`, which never leaves the pod's namespace, as a
     // privileged container may with setns(2).
-    pids.sort_unstable();
-    let netns = pids.into_iter().find_map(|pid| of(proc, pid))?;
+    let netns = processes(pod).into_iter().find_map(|pid| of(proc, pid))?;
     (netns != host).then_some(netns)
+}
+
+/// Ids of the processes in a cgroup and below, the smallest first.
+pub(super) fn processes(cgroup: &Path) -> Vec<u32> {
+    let mut pids = Vec::new();
+    collect(cgroup, MAX_DEPTH, &mut pids);
+    pids.sort_unstable();
+    pids
 }
 
 /// Ids of the processes in a cgroup and below. Without conmon, which stays in the host's namespace.

@@ -1,6 +1,9 @@
 //! What a resolv.conf says, resolv.conf(5).
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use resolv_conf::{Config, ScopedIp};
 use serde::{Deserialize, Serialize};
@@ -10,6 +13,8 @@ const NAMESERVERS: usize = 8;
 const SEARCH: usize = 32;
 /// More dots are taken as so many (`RES_MAXNDOTS` of glibc, likewise musl).
 const MOST_NDOTS: u32 = 15;
+/// resolv.conf knows no other.
+const DNS_PORT: u16 = 53;
 
 /// How a process's resolver library resolves names, as its resolv.conf has it. A program may do otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +85,12 @@ impl ResolverConfig {
             read.likeness = Likeness::ClusterFirst;
         }
         read
+    }
+
+    /// Which of its nameservers, from 0, is asked at this address.
+    pub fn nameserver(&self, address: SocketAddr) -> Option<usize> {
+        let asked = (address.ip().to_canonical(), address.port());
+        self.nameservers.iter().position(|nameserver| (nameserver.to_canonical(), DNS_PORT) == asked)
     }
 
     /// Whether it says this.

@@ -396,3 +396,98 @@ fn a_pod_or_container_that_starts_anew_is_followed() {
     started(None, "");
     started(Some("app"), &format!("/{}", container_id("5e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5")));
 }
+
+impl Node {
+    /// Gives the process a root of its own with this resolv.conf.
+    fn resolv_conf(&self, pid: &str, text: &str) {
+        fs::create_dir_all(self.path(format!("proc/{pid}/root/etc"))).unwrap();
+        fs::write(self.path(format!("proc/{pid}/root/etc/resolv.conf")), text).unwrap();
+    }
+}
+
+const KUBELET: &str = "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\n";
+const SECOND: u64 = 1_000_000_000;
+
+#[test]
+fn the_resolv_conf_of_a_process_is_that_of_its_root() {
+    let node = Node::new();
+    node.resolv_conf("1", "nameserver 192.0.2.1\n");
+    let pod = node.pod("shop", "cart", CART_UID, "200", 200);
+    node.resolv_conf("200", KUBELET);
+    let cgroup = node.id(pod.join(container_id(CART_UID)));
+    let mut identifier = node.identifier();
+    let resolver = who(&mut identifier, cgroup, 200, 0).resolver.unwrap();
+    assert_eq!((resolver.search.len(), resolver.likeness), (3, Likeness::ClusterFirst));
+
+    // Looked at again after some seconds; what has not changed is the same.
+    node.resolv_conf("200", "nameserver 192.0.2.1\n# longer\n");
+    assert_eq!(who(&mut identifier, cgroup, 200, 2 * SECOND).resolver.unwrap(), resolver);
+    let changed = who(&mut identifier, cgroup, 200, 4 * SECOND).resolver.unwrap();
+    assert_eq!((changed.search.len(), changed.likeness), (0, Likeness::Node));
+    let again = who(&mut identifier, cgroup, 200, 9 * SECOND).resolver.unwrap();
+    assert!(Arc::ptr_eq(&again, &changed));
+
+    // And what was known stays so when the process has gone.
+    fs::remove_dir_all(node.path("proc/200")).unwrap();
+    assert_eq!(who(&mut identifier, cgroup, 200, 20 * SECOND).resolver, Some(changed));
+}
+
+#[test]
+fn where_the_process_has_gone_others_of_its_container_or_pod_tell() {
+    let node = Node::new();
+    node.resolv_conf("1", "nameserver 192.0.2.1\n");
+    let pod = node.pod("shop", "cart", CART_UID, "200", 200);
+    node.resolv_conf("200", KUBELET);
+    let container = pod.join(container_id(CART_UID));
+    let mut identifier = node.identifier();
+    let cluster_first = |owner: Owner| owner.resolver.map(|resolver| resolver.likeness);
+    let gone = who(&mut identifier, node.id(&container), 999, 0);
+    assert_eq!(cluster_first(gone), Some(Likeness::ClusterFirst));
+
+    // The sandbox's process tells for a container in which nobody is left.
+    let empty = pod.join("f".repeat(64));
+    fs::create_dir_all(node.path(&empty)).unwrap();
+    let gone = who(&mut identifier, node.id(&empty), 999, 0);
+    assert_eq!(cluster_first(gone), Some(Likeness::ClusterFirst));
+
+    // A host's process has the node's; of a pod that has no process nothing is known, for now.
+    let host = who(&mut identifier, node.id("cgroup/system.slice/sshd.service"), 999, 0);
+    assert_eq!(cluster_first(host), Some(Likeness::Node));
+    let web = node.pod("shop", "web", WEB_UID, "300", 300);
+    let cgroup = node.id(web.join(container_id(WEB_UID)));
+    assert_eq!(who(&mut identifier, cgroup, 300, 0).resolver, None);
+    node.resolv_conf("300", KUBELET);
+    assert_eq!(who(&mut identifier, cgroup, 300, SECOND / 10).resolver, None);
+    assert_eq!(cluster_first(who(&mut identifier, cgroup, 300, SECOND)), Some(Likeness::ClusterFirst));
+}
+
+#[test]
+fn no_resolv_conf_leads_out_of_its_root_or_holds_the_trace_up() {
+    let node = Node::new();
+    fs::write(node.path("secret"), "search secret.example\n").unwrap();
+    let pod = node.pod("shop", "cart", CART_UID, "200", 200);
+    let cgroup = node.id(pod.join(container_id(CART_UID)));
+    let mut identifier = node.identifier();
+    let etc = node.path("proc/200/root/etc");
+    fs::create_dir_all(&etc).unwrap();
+    let resolv_conf = etc.join("resolv.conf");
+    let mut now = 0;
+    let mut read = || {
+        now += 10 * SECOND;
+        who(&mut identifier, cgroup, 200, now).resolver
+    };
+    symlink(node.path("secret"), &resolv_conf).unwrap();
+    assert_eq!(read(), None);
+    fs::remove_file(&resolv_conf).unwrap();
+    symlink("../../../../secret", &resolv_conf).unwrap();
+    assert_eq!(read(), None);
+    fs::remove_file(&resolv_conf).unwrap();
+    nix::unistd::mkfifo(&resolv_conf, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert_eq!(read(), None);
+    fs::remove_file(&resolv_conf).unwrap();
+    // As systemd-resolved has it: a link within the root.
+    fs::create_dir_all(node.path("proc/200/root/run")).unwrap();
+    fs::write(node.path("proc/200/root/run/stub"), "nameserver 127.0.0.53\n").unwrap();
+    symlink("/run/stub", &resolv_conf).unwrap();
+    assert_eq!(read().unwrap().nameservers.len(), 1);
+}

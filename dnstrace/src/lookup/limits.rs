@@ -53,4 +53,6 @@ pub struct Totals {
     /// TCP connections under way that were forgotten: a query on one that comes later is told as if the connection was
     /// older than the trace.
     pub connections: u64,
+    /// Lookups told before their time: the rest of one is told as another one.
+    pub lookups: u64,
 }

@@ -6,7 +6,10 @@ use crate::{
 };
 
 use super::{
-    Attempt, ConnectionEnd, Fate, Leg, Query, Role, Step, What, fate::is_refusal, multicast::is_of_group,
+    Attempt, ConnectionEnd, Fate, Leg, Query, Role, Step, What,
+    fate::is_refusal,
+    grouping::{Standing, ending},
+    multicast::is_of_group,
     transfer::Transfer,
 };
 
@@ -99,6 +102,21 @@ impl OpenQuery {
             last = last.max(Some(known_failed_at(attempt)?));
         }
         last
+    }
+
+    /// What its program knows of it.
+    pub fn standing(&self) -> Standing {
+        let attempts = &self.query.attempts;
+        let answered = self.settled.or_else(|| attempts.iter().rposition(|a| a.answer().is_some()));
+        let answer = answered.and_then(|index| attempts.get(index)?.answer());
+        let last = attempts.iter().rfind(|attempt| matches!(attempt.fate, Fate::Open));
+        match (answer, last) {
+            (Some(answer), _) if self.settled.is_some() || last.is_none() => {
+                Standing::Answered(answer.time, ending(&answer.message))
+            }
+            _ if self.hopeless_at().is_some() => Standing::Failed,
+            (_, last) => Standing::Waiting(last.map_or_else(|| self.query.started(), |last| last.time)),
+        }
     }
 
     /// Whether the server that `next` goes to has answered already.

@@ -12,6 +12,7 @@ use super::{
     entries::Entries,
     fate::{is_dead, judge},
     gaps::Gaps,
+    grouping::Grouping,
     known::Known,
     open::OpenQuery,
     places::Place,
@@ -52,6 +53,7 @@ pub struct Tracker {
     pub(super) connections: Connections,
     pub(super) entries: Entries,
     pub(super) gaps: Gaps,
+    pub(super) grouping: Grouping,
 }
 
 impl Tracker {
@@ -61,6 +63,7 @@ impl Tracker {
             connections: Connections::new(limits.queries),
             entries: Entries::new(limits.queries, sight),
             gaps: Gaps::default(),
+            grouping: Grouping::new(limits.queries),
         }
     }
 
@@ -71,7 +74,7 @@ impl Tracker {
 
     /// What was given up so far.
     pub fn totals(&self) -> Totals {
-        self.table.totals
+        Totals { lookups: self.grouping.hurried, ..self.table.totals }
     }
 
     /// Takes in one message. Appends to `out` what has ended up to its time and by it.
@@ -93,11 +96,14 @@ impl Tracker {
     pub fn advance(&mut self, now: KernelTime, out: &mut Vec<Output>) {
         loop {
             let connection = self.connections.next_deadline().filter(|(deadline, _)| *deadline <= now);
-            let until = connection.map_or(now, |(deadline, _)| deadline);
-            if let Some((open, deadline)) = self.table.take_due(until) {
+            let lookup = self.grouping.next_deadline().filter(|deadline| *deadline <= now);
+            let until = connection.map(|(deadline, _)| deadline).into_iter().chain(lookup).min();
+            if let Some((open, deadline)) = self.table.take_due(until.unwrap_or(now)) {
                 self.close(open, deadline, Outcome::Unanswered, out);
-            } else if let Some((_, number)) = connection {
+            } else if let Some((_, number)) = connection.filter(|(deadline, _)| Some(*deadline) == until) {
                 self.connection_due(number, out);
+            } else if let Some(until) = until {
+                self.tell_lookups(until, out);
             } else {
                 return;
             }
@@ -113,6 +119,7 @@ impl Tracker {
         for connection in self.connections.take_all() {
             self.tell_connection(connection, now, out);
         }
+        out.extend(self.grouping.take_all().into_iter().map(|lookup| Output::Lookup(Box::new(lookup))));
     }
 
     /// A query message.
@@ -161,6 +168,7 @@ impl Tracker {
                     self.close(open, attempt.time, Outcome::Pending, out);
                 }
                 let place = self.table.open_query(observation, question, attempt);
+                self.group(place.query, out);
                 (place.query, Some(place))
             }
         };
@@ -233,7 +241,26 @@ impl Tracker {
         judge(&mut open, (otherwise, now), &self.gaps);
         let query = open.query;
         self.table.remember(&query, now);
+        self.grouping.ended(&query, now);
         out.push(Output::Query(Box::new(query)));
+        self.tell_lookups(now, out);
+    }
+}
+
+impl Tracker {
+    /// Puts a query that begins into its lookup.
+    fn group(&mut self, number: u64, out: &mut Vec<Output>) {
+        let Some(open) = self.table.open.get(&number) else { return };
+        let standing = |number| self.table.open.get(&number).map(OpenQuery::standing);
+        let hurried = self.grouping.opened(&open.query, &standing);
+        out.extend(hurried.map(|lookup| Output::Lookup(Box::new(lookup))));
+    }
+
+    /// Tells the lookups that are over by `now`.
+    fn tell_lookups(&mut self, now: KernelTime, out: &mut Vec<Output>) {
+        while let Some(lookup) = self.grouping.take_due(now) {
+            out.push(Output::Lookup(Box::new(lookup)));
+        }
     }
 }
 

@@ -82,7 +82,7 @@ pub enum Ending {
     NoData,
     /// The server said so: SERVFAIL, REFUSED, ... An RCODE.
     Failed(u16),
-    /// Nobody answered.
+    /// No answer was seen.
     Unanswered,
     /// The trace ended first.
     Pending,
@@ -129,7 +129,9 @@ impl Lookup {
         let queries = others.map(|(_, name)| name.queries.len() as u64).sum();
         let begun = |index: usize| Some(self.names.get(index)?.queries.first()?.started);
         let before = begun(self.decisive).map_or(0, |begun| begun.since(self.started));
-        let after = begun(self.decisive + 1).map_or(0, |begun| self.ended.since(begun));
+        let later = self.names.iter().skip(self.decisive + 1).flat_map(|name| &name.queries);
+        let last = later.map(|query| query.ended).max();
+        let after = begun(self.decisive + 1).zip(last).map_or(0, |(begun, last)| last.since(begun));
         Waste { queries, time: before.saturating_add(after) }
     }
 

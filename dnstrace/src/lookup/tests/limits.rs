@@ -70,6 +70,7 @@ impl Tracker {
         assert!(table.retrying.len() <= limits.queries);
         assert!(self.entries.len() <= limits.queries);
         assert!(self.connections.lens().iter().all(|len| *len <= limits.queries));
+        assert!(self.grouping.lens().iter().all(|len| *len <= limits.queries));
     }
 
     /// Nothing is left of queries once they have ended and been forgotten.
@@ -80,5 +81,6 @@ impl Tracker {
         assert!(table.sends.is_empty() && table.deadlines.is_empty() && table.askers.is_empty());
         assert!(table.carried.is_empty() && table.groups.is_empty() && table.retrying.is_empty());
         assert_eq!(self.connections.lens(), [0; 5]);
+        assert_eq!(self.grouping.lens(), [0; 4]);
     }
 }

@@ -6,16 +6,16 @@ use crate::{
     event::{IcmpError, KernelTime},
 };
 
-/// A line for each output: a query with its attempts, or a stray.
+/// A line for each output but lookups: a query with its attempts, or a stray.
 pub fn told(out: &[Output]) -> Vec<String> {
     out.iter()
-        .map(|output| match output {
-            Output::Query(query) => query_words(query),
-            Output::Stray(stray) => format!("stray {:?}", stray.reason),
-            Output::Connection(connection) => connection_words(connection),
-            Output::Lookup(lookup) => format!("{lookup:?}"),
-            Output::Loss(loss) => format!("{} lost", loss.events),
-            Output::Packet(stray) => format!("{:?}: {}", stray.reason, step_words(&stray.step)),
+        .filter_map(|output| match output {
+            Output::Query(query) => Some(query_words(query)),
+            Output::Stray(stray) => Some(format!("stray {:?}", stray.reason)),
+            Output::Connection(connection) => Some(connection_words(connection)),
+            Output::Packet(stray) => Some(format!("{:?}: {}", stray.reason, step_words(&stray.step))),
+            Output::Loss(loss) => Some(format!("{} lost", loss.events)),
+            Output::Lookup(_) => None,
         })
         .collect()
 }

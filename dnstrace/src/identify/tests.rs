@@ -405,7 +405,8 @@ impl Node {
     }
 }
 
-const KUBELET: &str = "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\n";
+const KUBELET: &str =
+    "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\n";
 const SECOND: u64 = 1_000_000_000;
 
 #[test]

@@ -135,7 +135,8 @@ impl Group {
         if current.name == query.name {
             let is_asked = current.queries.iter().any(|tried| tried.qtype == query.qtype);
             let mut standings = standings;
-            let is_due = standings.any(|(tried, standing)| is_pair_due(tried, standing, query, is_own_thread));
+            let is_due =
+                standings.any(|(tried, standing)| is_pair_due(tried, standing, query, is_own_thread));
             return (!is_asked && is_due).then_some(Fit::Pair);
         }
         let mut standings = standings;
@@ -188,7 +189,8 @@ impl Group {
         if let Some(config) = &self.config {
             let mut names: Vec<_> = self.hypotheses.iter().map(|made| made.asked(config)).collect();
             names.dedup();
-            self.lookup.asked = if names.len() == 1 { Asked::Known(names.remove(0)) } else { Asked::OneOf(names) };
+            self.lookup.asked =
+                if names.len() == 1 { Asked::Known(names.remove(0)) } else { Asked::OneOf(names) };
         }
         self.lookup
     }

@@ -171,10 +171,10 @@ mod tests {
         assert_eq!(all.iter().map(|h| h.must_go_on(&k8s)).collect::<Vec<_>>(), [true, false]);
         let dots = config("search a.example\noptions ndots:1\n");
         let all = Hypothesis::all_for("www.example.", &dots);
-        assert_eq!(all.iter().map(|h| (h.goes_on(&dots), h.must_go_on(&dots))).collect::<Vec<_>>(), [
-            (true, false),
-            (false, false)
-        ]);
+        assert_eq!(
+            all.iter().map(|h| (h.goes_on(&dots), h.must_go_on(&dots))).collect::<Vec<_>>(),
+            [(true, false), (false, false)]
+        );
         let no_tld = config("search a.example\noptions no-tld-query\n");
         assert!(!Hypothesis::all_for("www.a.example.", &no_tld)[0].goes_on(&no_tld));
     }

@@ -162,8 +162,7 @@ fn words(lookup: &Lookup) -> String {
             .map(|query| format!(" {}{}", record_type(query.qtype), letter(query.ending)));
         format!("{}{}", tried.name, queries.collect::<String>())
     });
-    let latency =
-        lookup.latency().map_or_else(|| "-".to_owned(), |latency| format!("{} ms", latency / MS));
+    let latency = lookup.latency().map_or_else(|| "-".to_owned(), |latency| format!("{} ms", latency / MS));
     let waste = lookup.waste();
     format!(
         "{asked} {} {latency}: {}; {} wasted in {} ms",

@@ -12,11 +12,14 @@ fn glibc_tries_the_search_list_in_order() {
         glibc.pair(9, "example.com.", [Data, Data]),
         glibc.pair(500, "api.shop.svc.cluster.local.", [Data, NoData]),
     ]);
-    assert_eq!(told(&out), [
-        "example.com + 11 ms: example.com.shop.svc.cluster.local. Ax AAAAx, example.com.svc.cluster.local. Ax AAAAx, \
+    assert_eq!(
+        told(&out),
+        [
+            "example.com + 11 ms: example.com.shop.svc.cluster.local. Ax AAAAx, example.com.svc.cluster.local. Ax AAAAx, \
          example.com.cluster.local. Ax AAAAx, example.com. A+ AAAA+; 6 wasted in 9 ms",
-        "api or api.shop.svc.cluster.local. + 2 ms: api.shop.svc.cluster.local. A+ AAAA0; 0 wasted in 0 ms",
-    ]);
+            "api or api.shop.svc.cluster.local. + 2 ms: api.shop.svc.cluster.local. A+ AAAA0; 0 wasted in 0 ms",
+        ]
+    );
     let first = lookups(&out)[0];
     assert_eq!(first.data, ["10.96.3.4", "fd00::1"]);
     let [server] = first.servers[..] else { panic!("{first:?}") };
@@ -39,9 +42,10 @@ fn a_name_that_does_not_exist_is_one_lookup_that_wasted_all_but_the_last_name() 
 fn one_that_stops_after_nxdomain_was_given_with_its_dot() {
     let mut glibc = resolver(KUBERNETES);
     let out = run(vec![glibc.pair(0, "api.shop.svc.cluster.local.", [Code(NXDOMAIN); 2])]);
-    assert_eq!(told(&out), [
-        "api.shop.svc.cluster.local. x 2 ms: api.shop.svc.cluster.local. Ax AAAAx; 0 wasted in 0 ms"
-    ]);
+    assert_eq!(
+        told(&out),
+        ["api.shop.svc.cluster.local. x 2 ms: api.shop.svc.cluster.local. Ax AAAAx; 0 wasted in 0 ms"]
+    );
     // But if the trace ends meanwhile, nobody knows.
     let mut glibc = resolver(KUBERNETES);
     let out = run_until(vec![glibc.pair(0, "api.shop.svc.cluster.local.", [Code(NXDOMAIN); 2])], 10);
@@ -70,17 +74,24 @@ fn musl_stops_at_nodata() {
         musl.pair(5, "api.shop.svc.cluster.local.", [Code(NXDOMAIN); 2]),
         musl.pair(8, "api.svc.cluster.local.", [Data, Data]),
     ]);
-    assert_eq!(told(&out), [
-        "api + 5 ms: api.shop.svc.cluster.local. Ax AAAAx, api.svc.cluster.local. A+ AAAA+; 2 wasted in 3 ms",
-        "web or web.shop.svc.cluster.local. 0 2 ms: web.shop.svc.cluster.local. A0 AAAA0; 0 wasted in 0 ms",
-    ]);
+    assert_eq!(
+        told(&out),
+        [
+            "api + 5 ms: api.shop.svc.cluster.local. Ax AAAAx, api.svc.cluster.local. A+ AAAA+; 2 wasted in 3 ms",
+            "web or web.shop.svc.cluster.local. 0 2 ms: web.shop.svc.cluster.local. A0 AAAA0; 0 wasted in 0 ms",
+        ]
+    );
 }
 
 #[test]
 fn musl_asks_all_servers_at_once() {
     let mut musl = resolver("search a.example\nnameserver 10.96.0.10\nnameserver 10.96.0.11\n");
     let (first, id) = musl.asks(0, A, "x.a.example.");
-    let second = Resolver { server: "10.96.0.11:53", ..musl.clone() }.seen(0, false, message(id, A, "x.a.example.", None));
+    let second = Resolver { server: "10.96.0.11:53", ..musl.clone() }.seen(
+        0,
+        false,
+        message(id, A, "x.a.example.", None),
+    );
     let answer = musl.seen(MS, true, message(id, A, "x.a.example.", Some(Code(NXDOMAIN))));
     let stray = Resolver { server: "8.8.8.8:53", ..musl.clone() }.lets(3, A, "x.", 1, Data);
     let out = run(vec![vec![first, second, answer], stray]);
@@ -121,9 +132,12 @@ fn go_asks_from_two_sockets_in_any_threads() {
         three.lets(4, A, "api.x.svc.cluster.local.", 2, Data),
         one.lets(4, AAAA, "api.x.svc.cluster.local.", 3, Data),
     ]);
-    assert_eq!(told(&out), [
-        "api.x + 7 ms: api.x.shop.svc.cluster.local. Ax AAAAx, api.x.svc.cluster.local. A+ AAAA+; 2 wasted in 4 ms"
-    ]);
+    assert_eq!(
+        told(&out),
+        [
+            "api.x + 7 ms: api.x.shop.svc.cluster.local. Ax AAAAx, api.x.svc.cluster.local. A+ AAAA+; 2 wasted in 4 ms"
+        ]
+    );
 }
 
 #[test]
@@ -147,10 +161,13 @@ fn enough_dots_and_the_search_list_after() {
         glibc.pair(3, "www.b.a.example.", [Data, Data]),
         glibc.pair(500, "www.c.", [Code(NXDOMAIN); 2]),
     ]);
-    assert_eq!(told(&out), [
-        "www.b + 5 ms: www.b. Ax AAAAx, www.b.a.example. A+ AAAA+; 2 wasted in 3 ms",
-        "www.c. x 2 ms: www.c. Ax AAAAx; 0 wasted in 0 ms",
-    ]);
+    assert_eq!(
+        told(&out),
+        [
+            "www.b + 5 ms: www.b. Ax AAAAx, www.b.a.example. A+ AAAA+; 2 wasted in 3 ms",
+            "www.c. x 2 ms: www.c. Ax AAAAx; 0 wasted in 0 ms",
+        ]
+    );
 }
 
 #[test]
@@ -163,7 +180,10 @@ fn types_that_are_no_addresses_go_by_themselves() {
         dig.lets(4, TXT, "x.svc.cluster.local.", 1, Data),
     ]);
     let told = told(&out);
-    assert!(told.len() == 2 && told.iter().any(|one| one.starts_with("x + 5 ms") && one.contains("TXT")), "{told:?}");
+    assert!(
+        told.len() == 2 && told.iter().any(|one| one.starts_with("x + 5 ms") && one.contains("TXT")),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -36,6 +36,9 @@ pub struct Losses {
     /// Lines that were not written because whoever reads stdout did not take them in time.
     #[serde(default)]
     pub lines_not_written: u64,
+    /// Lookups told before their end for want of room: their further queries are lookups of their own.
+    #[serde(default)]
+    pub lookups_cut: u64,
     /// Where the kernel's own counters moved further than what was seen.
     pub kernel_gaps: Vec<KernelGap>,
     /// Network namespaces that had gone before their counters could be compared: no loss, but no proof either.
@@ -174,6 +177,7 @@ impl Losses {
             ),
             (self.streams_forgotten, "TCP connections forgotten: too many under way"),
             (self.lines_not_written, "lines not written: whoever reads them did not take them in time"),
+            (self.lookups_cut, "lookups cut in two: too many under way"),
         ];
         lines.extend(
             rest.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
@@ -229,6 +233,7 @@ mod tests {
             stream_bytes_skipped: 7,
             streams_forgotten: 8,
             lines_not_written: 9,
+            lookups_cut: 10,
             kernel_gaps: vec![gap(3, "datagrams received", "Udp InDatagrams")],
             namespaces_unchecked: 0,
         };

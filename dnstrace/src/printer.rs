@@ -73,7 +73,7 @@ impl Printer {
     /// Shows the table like this.
     #[must_use]
     pub fn view(self, view: &ViewArgs) -> Self {
-        let table = self.table.in_colours(terminal::wants_colours(view.color));
+        let table = self.table.in_colours(terminal::wants_colours(view.color)).by_lookup(view.lookups);
         let table = match view.columns(self.format) {
             Some(columns) => table.with_columns(&columns),
             None => table,

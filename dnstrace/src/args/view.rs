@@ -13,6 +13,10 @@ pub struct ViewArgs {
     #[arg(long, value_name = "COLUMNS", value_enum, value_delimiter = ',', ignore_case = true)]
     pub columns: Vec<Column>,
 
+    /// A line for each lookup (what a program asked for), instead of one for each of its healthy queries.
+    #[arg(long)]
+    pub lookups: bool,
+
     /// Colours: red for what failed, yellow for what had trouble on the way; auto: on a terminal, unless NO_COLOR is set.
     #[arg(long, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
     pub color: ColorChoice,

@@ -7,6 +7,7 @@ mod attempt;
 mod connection;
 mod escape;
 pub mod json;
+mod lookup;
 mod names;
 mod nodes;
 mod server_side;

@@ -1,6 +1,7 @@
 //! What the user reads, word for word.
 
 mod fates;
+mod lookups;
 mod schema;
 mod tcp;
 mod view;

@@ -12,7 +12,7 @@ use crate::{
     output::words,
 };
 
-use super::{TcpCounts, has_message, messages};
+use super::{LookupCounts, TcpCounts, has_message, messages};
 
 /// What is counted.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
@@ -47,6 +47,7 @@ pub struct Counts {
     pub conntrack_untracked: u64,
     /// What went over TCP.
     pub tcp: TcpCounts,
+    pub lookups: LookupCounts,
     /// Drops, failed insertions, ICMP errors and evictions that belong to no attempt under way.
     pub packets: u64,
     /// What filters hid: counted nowhere else.

@@ -7,6 +7,7 @@ mod asking;
 mod bounded;
 mod counts;
 mod latency;
+mod lookups;
 mod owners;
 mod servers;
 mod tcp;
@@ -19,13 +20,14 @@ use crate::{
     dns::{Message, rcode},
     event::KernelTime,
     filter::Criterion,
-    lookup::{Attempt, Fate, Outcome, Output, Query, Role},
+    lookup::{Attempt, Fate, Lookup, Outcome, Output, Query, Role},
 };
 
 pub use asking::Asking;
 pub use bounded::{Bounded, Tally};
 pub use counts::{ConntrackCounts, Counts};
 pub use latency::{BOUNDS_MS, Latency};
+pub use lookups::{Expansions, LookupCounts, Resolution};
 pub use owners::{OfOwner, OwnerKey, Served};
 pub use servers::{Asked, OfServer, ServerKey};
 pub use tcp::TcpCounts;
@@ -54,6 +56,10 @@ pub struct Statistics {
     owners: Bounded<OwnerKey, OfOwner>,
     /// By name asked for, in lower case.
     names: Bounded<String, Asking>,
+    /// By who asked and for what, as the program gave it: lookups that tried names in vain.
+    expansions: Bounded<(OwnerKey, String), Expansions>,
+    /// By pod: where it asks others than its resolv.conf says, or has the node's.
+    resolutions: Bounded<OwnerKey, Resolution>,
 }
 
 impl Default for Statistics {
@@ -71,6 +77,8 @@ impl Statistics {
             servers: Bounded::new(SERVERS, PATIENCE),
             owners: Bounded::new(pods, PATIENCE),
             names: Bounded::new(NAMES, 0),
+            expansions: Bounded::new(NAMES, 0),
+            resolutions: Bounded::new(pods, PATIENCE),
         }
     }
 
@@ -90,7 +98,8 @@ impl Statistics {
             }
             Output::Stray(stray) => self.counts.add_stray(stray),
             // The losses tell of these by hook and cause.
-            Output::Lookup(_) | Output::Loss(_) => {}
+            Output::Loss(_) => {}
+            Output::Lookup(lookup) => self.add_lookup(lookup),
         }
     }
 
@@ -113,6 +122,18 @@ impl Statistics {
             self.servers.tally(&ServerKey::new(attempt), now).add(attempt);
         }
         self.names.tally(&query.question.name.to_ascii_lowercase(), now).add(query);
+    }
+
+    fn add_lookup(&mut self, lookup: &Lookup) {
+        let (now, owner) = (lookup.ended, OwnerKey::new(&lookup.owner));
+        self.counts.lookups.add(lookup);
+        if Resolution::is_odd(lookup) {
+            self.resolutions.tally(&owner, now).add(lookup);
+        }
+        if lookup.waste().queries > 0 {
+            let key = (owner, lookup.asked.name().to_owned());
+            self.expansions.tally(&key, now).add(lookup);
+        }
     }
 
     pub fn counts(&self) -> &Counts {
@@ -147,6 +168,31 @@ impl Statistics {
     /// The so many worst names, likewise.
     pub fn worst_names(&self, most: usize) -> Vec<(&String, &Asking)> {
         worst(&self.names, most, Asking::is_troubled)
+    }
+
+    /// The so many names, by who asked for them, that wasted the most queries.
+    pub fn worst_expansions(&self, most: usize) -> Vec<(&(OwnerKey, String), &Expansions)> {
+        worst(&self.expansions, most, |_| true)
+    }
+
+    /// What all others wasted, beside these.
+    pub fn expansions_beyond(&self, told: &[(&(OwnerKey, String), &Expansions)]) -> Expansions {
+        let mut beyond = others(&self.expansions);
+        let is_told = |key| told.iter().any(|(known, _)| *known == key);
+        for (_, expansions) in self.expansions.iter().filter(|(key, _)| !is_told(*key)) {
+            beyond.absorb(expansions);
+        }
+        beyond
+    }
+
+    /// Pods that ask others than their resolv.conf says or have the node's, those with the most lookups first.
+    pub fn resolutions(&self) -> Vec<(&OwnerKey, &Resolution)> {
+        worst(&self.resolutions, usize::MAX, |_| true)
+    }
+
+    /// How many pods of that kind found no room, or had to go again.
+    pub fn resolutions_refused(&self) -> u64 {
+        self.resolutions.refused() + self.resolutions.retirements()
     }
 
     /// Names that have no counts of their own any more: how often one was let go, and what they came to.

@@ -5,6 +5,7 @@ mod ends;
 mod fates;
 mod large;
 mod late;
+mod lookups;
 mod losses;
 mod messages;
 mod owners;
@@ -103,6 +104,7 @@ pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         ports::TESTS,
         cache::TESTS,
         owners::TESTS,
+        lookups::TESTS,
         refusals::TESTS,
         ends::TESTS,
         losses::TESTS,

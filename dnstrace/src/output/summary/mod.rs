@@ -1,6 +1,7 @@
 //! What a trace came to, as the user reads it at its end: short when all is well.
 
 pub(crate) mod latency;
+mod lookups;
 pub(crate) mod servers;
 mod tcp;
 pub(crate) mod totals;
@@ -21,6 +22,7 @@ pub fn text(statistics: &Statistics, begin: KernelTime, end: KernelTime, losses:
         totals::beside(counts),
         servers::text(statistics),
         worst::text(statistics),
+        lookups::text(statistics),
         counts.hidden.text(),
         losses.text(),
     ]

@@ -7,7 +7,7 @@ mod row;
 
 use crate::{
     event::KernelTime,
-    lookup::{Health, Output},
+    lookup::{Health, Output, Query, Role},
 };
 
 use super::{Nodes, WallClock, attempt, connection, step::Scene};
@@ -25,6 +25,8 @@ pub struct Table {
     nodes: Nodes,
     layout: Layout,
     paint: Paint,
+    /// Whether a line is a lookup, in the place of its healthy queries.
+    by_lookup: bool,
 }
 
 impl Table {
@@ -35,6 +37,7 @@ impl Table {
             nodes: Nodes::default(),
             layout: Layout::new(&Column::usual(), true),
             paint: Paint::default(),
+            by_lookup: false,
         }
     }
 
@@ -56,6 +59,12 @@ impl Table {
         Self { paint: Paint { is_on }, ..self }
     }
 
+    /// Shows a line a lookup instead of its healthy queries, if that is wanted.
+    #[must_use]
+    pub fn by_lookup(self, by_lookup: bool) -> Self {
+        Self { by_lookup, ..self }
+    }
+
     /// Fits the lines from now on into a terminal of so many cells; none if there is none. Whether that is new: then the
     /// header no longer fits.
     pub fn fit(&mut self, width: Option<usize>) -> bool {
@@ -75,6 +84,7 @@ impl Table {
     /// The lines of one output of the core, each with its newline.
     pub fn lines(&mut self, output: &Output) -> String {
         let (row, below) = match output {
+            Output::Query(query) if self.by_lookup && is_told_by_lookup(query) => return String::new(),
             Output::Query(query) => {
                 let below = attempt::is_sick(query).then(|| attempt::unfold(query, &self.nodes));
                 (Row::of_query(query), below.unwrap_or_default())
@@ -85,6 +95,7 @@ impl Table {
                 let scene = Scene::of_connection(&self.nodes, tcp);
                 (Row::of_connection(tcp, &scene), connection::unfold(tcp, &scene))
             }
+            Output::Lookup(lookup) if self.by_lookup => (Row::of_lookup(lookup), String::new()),
             Output::Lookup(_) => return String::new(),
             Output::Loss(loss) => {
                 let what = format!("{} events (ring full; try a larger --ring)", loss.events);
@@ -108,4 +119,9 @@ impl Table {
         let [since, until] = [since, until].map(|time| self.clock.time_of_day(time));
         self.paint.verdict(format!("{until}  LOST since {since}: {what}"), Health::Failed) + "\n"
     }
+}
+
+/// Whether a query has nothing to tell that the line of its lookup does not.
+fn is_told_by_lookup(query: &Query) -> bool {
+    query.role == Role::Client && !attempt::is_sick(query)
 }

@@ -7,11 +7,11 @@ use crate::{
     event::{Direction, KernelTime, Task, Transport},
     identify::Owner,
     lookup::{
-        Answer, Attempt, Outcome, Query, Role, Stray, StrayPacket, StrayPacketReason, StrayReason,
+        Answer, Attempt, Lookup, Outcome, Query, Role, Stray, StrayPacket, StrayPacketReason, StrayReason,
         TcpConnection,
     },
     output::{
-        Nodes, answer, attempt, connection, names, server_side,
+        Nodes, answer, attempt, connection, lookup, names, server_side,
         step::{self, Scene},
         units,
     },
@@ -129,6 +129,27 @@ impl<'a> Row<'a> {
             tries: None,
             latency: nothing(),
             answer: format!("{words}; {}", whose(stray)),
+        }
+    }
+
+    /// A lookup has several queries and attempts: what one of them alone has is left out.
+    pub fn of_lookup(lookup: &'a Lookup) -> Self {
+        Self {
+            time: lookup.started,
+            query: None,
+            owner: Some(&lookup.owner),
+            task: Some(&lookup.task),
+            tid: Some(lookup.task.tid),
+            netns: Some(lookup.netns),
+            kind: lookup::types(lookup),
+            name: Some(lookup.asked.name()),
+            peer: lookup::servers(lookup),
+            port: None,
+            id: None,
+            bytes: (None, None),
+            tries: None,
+            latency: lookup.latency().map_or_else(nothing, units::duration),
+            answer: lookup::outcome(lookup),
         }
     }
 

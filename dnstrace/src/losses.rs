@@ -238,7 +238,7 @@ mod tests {
             namespaces_unchecked: 0,
         };
         let text = losses.text();
-        assert_eq!(text.lines().count(), 15);
+        assert_eq!(text.lines().count(), 16);
         assert!(text.starts_with("LOST: 3 events of ip_send_skb (ring full"), "{text}");
     }
 

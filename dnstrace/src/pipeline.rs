@@ -244,7 +244,6 @@ impl<O: Owners> Pipeline<O> {
             stream_bytes_skipped: streams.skipped,
             // Most connections are known to both: the larger number, not the sum.
             streams_forgotten: streams.forgotten.max(totals.connections).max(of_source.streams_forgotten),
-            streams_forgotten: streams.forgotten.max(totals.connections),
             lookups_cut: totals.lookups,
             ..of_source
         }

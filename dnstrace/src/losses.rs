@@ -86,6 +86,7 @@ impl Losses {
             stream_bytes_skipped,
             streams_forgotten,
             lines_not_written,
+            lookups_cut,
             namespaces_unchecked,
             packets_not_captured,
             packets_unreadable,
@@ -111,6 +112,7 @@ impl Losses {
         self.stream_bytes_skipped += stream_bytes_skipped;
         self.streams_forgotten += streams_forgotten;
         self.lines_not_written += lines_not_written;
+        self.lookups_cut += lookups_cut;
         self.namespaces_unchecked += namespaces_unchecked;
         self.packets_not_captured += packets_not_captured;
         self.packets_unreadable += packets_unreadable;

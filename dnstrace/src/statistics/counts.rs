@@ -47,6 +47,7 @@ pub struct Counts {
     pub conntrack_untracked: u64,
     /// What went over TCP.
     pub tcp: TcpCounts,
+    /// What programs asked for, and what their search lists cost.
     pub lookups: LookupCounts,
     /// Drops, failed insertions, ICMP errors and evictions that belong to no attempt under way.
     pub packets: u64,

@@ -36,7 +36,7 @@ pub enum PatternError {
 }
 
 fn suggestion(near: &Option<String>) -> String {
-    near.as_ref().map(|near| format!(", did you mean {near}?")).unwrap_or_default()
+    near.as_ref().map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
 }
 
 /// Bytes of a pattern at the most: of 255 octets of a name each may be a `\DDD`. Far from where a glob would be too large to

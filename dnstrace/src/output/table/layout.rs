@@ -8,7 +8,7 @@ use super::column::{Column, Cut, Description, Side};
 const GAP: usize = 2;
 /// Kept free for the last column at least: `NOERROR` and the beginning of an address.
 const LAST_LEAST: usize = 12;
-/// And where there is room, a fifth of the terminal up to this.
+/// And where there is room, a seventh of the terminal up to this.
 const LAST_MOST: usize = 36;
 const ELLIPSIS: &str = "…";
 /// What the usual columns can do without where even their least widths do not fit, in this order.
@@ -119,7 +119,7 @@ impl Layout {
     fn fit(&self) -> Fitted {
         let mut widths: Vec<_> = self.places.iter().map(|place| Some(place.natural())).collect();
         let Some(terminal) = self.terminal else { return Fitted { widths, spare: usize::MAX } };
-        let last = (terminal / 5).clamp(LAST_LEAST, LAST_MOST);
+        let last = (terminal / 7).clamp(LAST_LEAST, LAST_MOST);
         if self.is_usual {
             self.leave_out(&mut widths, terminal);
         }

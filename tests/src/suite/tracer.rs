@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         OnceLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -24,6 +24,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How every dnstrace attaches; not set, it chooses.
 static ATTACH: OnceLock<String> = OnceLock::new();
+
+/// How dnstrace says that the kernel skipped runs of its programs.
+const SKIPPED: &str = "calls not looked at";
+/// Whether one has said so.
+static HAS_SKIPPED: AtomicBool = AtomicBool::new(false);
+
+/// From now on counts what is said of skipped runs.
+pub fn forget_skipped() {
+    HAS_SKIPPED.store(false, Ordering::Relaxed);
+}
+
+/// Whether a dnstrace has said since that the kernel skipped runs of its programs.
+pub fn has_told_of_skipped() -> bool {
+    HAS_SKIPPED.load(Ordering::Relaxed)
+}
 
 /// Has every dnstrace that is started from now on attach in this way. Only the first call counts.
 pub fn attach_by(way: &str) {
@@ -102,11 +117,15 @@ impl Tracer {
     /// Waits for its own end.
     pub fn said(&mut self) -> Result<Said> {
         let status = self.child.wait()?;
-        Ok(Said {
+        let said = Said {
             status,
             stdout: fs::read_to_string(&self.stdout)?,
             stderr: fs::read_to_string(&self.stderr)?,
-        })
+        };
+        if said.stderr.contains(SKIPPED) {
+            HAS_SKIPPED.store(true, Ordering::Relaxed);
+        }
+        Ok(said)
     }
 }
 

@@ -15,9 +15,6 @@ use crate::{
 const WHOLE_SUITE: [(Kernel, Attach); 2] = [(Kernel::V6_1, Attach::Kprobe), (Kernel::V6_12, Attach::Fentry)];
 /// The others: that dnstrace attaches there, and a test of each kind.
 const CORE_SUITE: [Kernel; 3] = [Kernel::V5_10, Kernel::V6_18, Kernel::V7_2];
-/// Of the core, what 7.2 runs beside its table of hooks. It preempts kprobe programs, too, and skips others meanwhile: whatever
-/// must lose nothing fails there now and then, rightly.
-const ON_7_2: &str = "nothing remains after kill -9";
 /// Nodes with cgroup v1 differ in whose message it is, and in nothing else: the tests of pods run on one, too.
 const CGROUP_V1: (Kernel, &str) = (Kernel::V6_1, "pods ");
 /// The race at conntrack, briefly; `cargo xtask race` runs it for as long as one likes.
@@ -74,10 +71,7 @@ pub fn runs(args: &TestArgs) -> Vec<Run> {
         picked(args).into_iter().map(|(kernel, suite)| Run { kernel, what: What::Suite(suite) }).collect();
     if all_of_it {
         let core = Suite { core: true, ..Suite::of(args) };
-        runs.extend(CORE_SUITE.map(|kernel| {
-            let only = (kernel == Kernel::V7_2).then(|| ON_7_2.to_owned());
-            Run { kernel, what: What::Suite(Suite { only, ..core.clone() }) }
-        }));
+        runs.extend(CORE_SUITE.map(|kernel| Run { kernel, what: What::Suite(core.clone()) }));
         let (kernel, only) = CGROUP_V1;
         let suite = Suite { cgroup: Cgroup::V1, only: Some(only.to_owned()), ..Suite::of(args) };
         runs.push(Run { kernel, what: What::Suite(suite) });
@@ -199,10 +193,7 @@ mod tests {
             (&*format!("{whole}, --attach fentry, on 6.12"), "e2e suite --attach fentry"),
             (&*format!("{core} 5.10"), "e2e suite --core --attach auto"),
             (&*format!("{core} 6.18"), "e2e suite --core --attach auto"),
-            (
-                &*format!("{core} 7.2"),
-                "e2e suite --core --only 'nothing remains after kill -9' --attach auto",
-            ),
+            (&*format!("{core} 7.2"), "e2e suite --core --attach auto"),
             ("end-to-end suite, cgroup v1, --attach auto, on 6.1", "e2e suite --only 'pods ' --attach auto"),
             ("race at conntrack, on 6.1", "e2e race --seconds 20"),
         ];

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Losses of a trace, by cause. All zero is what a trace should look like.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Losses {
     /// Hooks with losses in the kernel.
     pub hooks: Vec<HookLosses>,
@@ -41,6 +42,8 @@ pub struct Losses {
     pub lookups_cut: u64,
     /// Where the kernel's own counters moved further than what was seen.
     pub kernel_gaps: Vec<KernelGap>,
+    /// Events that could not be written to the recording. They are told all the same.
+    pub unrecorded_events: u64,
     /// Network namespaces that had gone before their counters could be compared: no loss, but no proof either.
     pub namespaces_unchecked: u64,
 }
@@ -87,6 +90,7 @@ impl Losses {
             streams_forgotten,
             lines_not_written,
             lookups_cut,
+            unrecorded_events,
             namespaces_unchecked,
             packets_not_captured,
             packets_unreadable,
@@ -113,6 +117,7 @@ impl Losses {
         self.streams_forgotten += streams_forgotten;
         self.lines_not_written += lines_not_written;
         self.lookups_cut += lookups_cut;
+        self.unrecorded_events += unrecorded_events;
         self.namespaces_unchecked += namespaces_unchecked;
         self.packets_not_captured += packets_not_captured;
         self.packets_unreadable += packets_unreadable;
@@ -180,6 +185,7 @@ impl Losses {
             (self.streams_forgotten, "TCP connections forgotten: too many under way"),
             (self.lines_not_written, "lines not written: whoever reads them did not take them in time"),
             (self.lookups_cut, "lookups cut in two: too many under way"),
+            (self.unrecorded_events, "events not written to the recording"),
         ];
         lines.extend(
             rest.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
@@ -237,10 +243,11 @@ mod tests {
             lines_not_written: 9,
             lookups_cut: 10,
             kernel_gaps: vec![gap(3, "datagrams received", "Udp InDatagrams")],
+            unrecorded_events: 9,
             namespaces_unchecked: 0,
         };
         let text = losses.text();
-        assert_eq!(text.lines().count(), 16);
+        assert_eq!(text.lines().count(), 17);
         assert!(text.starts_with("LOST: 3 events of ip_send_skb (ring full"), "{text}");
     }
 

@@ -28,7 +28,16 @@ pub struct Pipeline<O> {
     streams: Streams,
     /// Bytes skipped of streams whose owner is not wanted: no loss.
     skipped_of_others: u64,
+    /// Messages of those who are wanted; none if nobody wants to hear of them.
+    heard: Option<Vec<Heard>>,
     tracker: Tracker,
+}
+
+/// A message, and whose it is.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    pub seen: SocketMessage,
+    pub owner: Owner,
 }
 
 impl<O: Owners> Pipeline<O> {
@@ -40,6 +49,7 @@ impl<O: Owners> Pipeline<O> {
             others: Others::default(),
             streams: Streams::new(StreamLimits::default()),
             skipped_of_others: 0,
+            heard: None,
             tracker: Tracker::new(limits, sight),
         }
     }
@@ -97,8 +107,21 @@ impl<O: Owners> Pipeline<O> {
 
     fn message(&mut self, seen: SocketMessage, out: &mut Vec<Output>) {
         if let Some(observation) = self.observe(seen) {
+            if let Some(heard) = &mut self.heard {
+                heard.push(Heard { seen: observation.seen.clone(), owner: observation.owner.clone() });
+            }
             self.tracker.message(observation, out);
         }
+    }
+
+    /// Keeps messages from now on, for [`Self::take_heard`].
+    pub fn keep_heard(&mut self) {
+        self.heard.get_or_insert_default();
+    }
+
+    /// The messages since the last call, of UDP and those that the bytes of TCP connections turned out to be.
+    pub fn take_heard(&mut self) -> Vec<Heard> {
+        self.heard.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// What bytes of TCP connections have turned out to be.

@@ -30,6 +30,8 @@ pub struct Printer {
     gap: Option<Gap>,
     /// Outputs that were dropped in all.
     not_written: u64,
+    /// Only the summary is wanted.
+    is_quiet: bool,
 }
 
 /// Outputs that were dropped in a row.
@@ -61,7 +63,16 @@ impl Printer {
     fn with(format: Format, clock: WallClock, backlog: usize, when_full: WhenFull) -> Result<Self> {
         let stdout = Stdout::start(io::stdout(), backlog, when_full).context("cannot write to stdout")?;
         let table = Table::new(clock.clone());
-        Ok(Self { format, table, clock, header_due: false, stdout, gap: None, not_written: 0 })
+        Ok(Self {
+            format,
+            table,
+            clock,
+            header_due: false,
+            stdout,
+            gap: None,
+            not_written: 0,
+            is_quiet: false,
+        })
     }
 
     /// Says which network namespaces are the nodes' own.
@@ -81,6 +92,12 @@ impl Printer {
         Self { table, ..self }
     }
 
+    /// Prints nothing but the summary, if so.
+    #[must_use]
+    pub fn quiet(self, is_quiet: bool) -> Self {
+        Self { is_quiet, ..self }
+    }
+
     /// Whether nobody reads any more.
     pub fn is_closed(&self) -> bool {
         self.stdout.is_closed()
@@ -91,7 +108,7 @@ impl Printer {
     /// # Errors
     /// If stdout cannot be written.
     pub fn header(&mut self) -> Result<()> {
-        if self.format != Format::Json {
+        if self.format != Format::Json && !self.is_quiet {
             self.fit();
             // Only a terminal presses columns.
             self.header_due = terminal::width().is_some();
@@ -108,7 +125,7 @@ impl Printer {
     /// If stdout cannot be written.
     pub fn status(&mut self, status: &Status, time: KernelTime) -> Result<()> {
         eprint!("{}", status.text());
-        if self.format == Format::Json {
+        if self.format == Format::Json && !self.is_quiet {
             self.stdout.push_anyway(json::status(status, time, &self.clock)? + "\n");
         }
         self.flush()
@@ -119,6 +136,9 @@ impl Printer {
     /// # Errors
     /// If stdout cannot be written.
     pub fn print(&mut self, output: &Output) -> Result<()> {
+        if self.is_quiet {
+            return Ok(());
+        }
         let time = output.time();
         if self.stdout.is_full() {
             self.drop_one(time);

@@ -9,6 +9,7 @@ use crate::{
     args::Args,
     event::KernelTime,
     identify::Wanted,
+    lookup::Output,
     merge::Merged,
     output::{Nodes, WallClock, escape},
     pcap::{self, Watch},
@@ -40,10 +41,26 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(UsageError::NoOwners.into());
     }
     eprintln!("dnstrace: reading {}: {}", escape(&name), escape(&begin.description));
-    let mut replay = Replay::new(args, &begin)?;
-    replay.sinks.begin()?;
-    let end = replay.until_end(entries.as_mut(), is_live)?;
-    replay.summarize(begin.time, &end)
+    let mut pipeline = pipeline(args, &begin);
+    let clock = WallClock { offset_ns: begin.clock_offset_ns, zone: TimeZone::system() };
+    let printer = Printer::new(args.output, clock)?
+        .view(&args.view)
+        .on(Nodes::of(begin.host_netns, &begin.nodes))
+        .quiet(args.quiet);
+    let mut sinks = Sinks::new(printer, args.count.or(begin.count)).filtered(args.filter.filter());
+    sinks.begin()?;
+    let end = play(entries.as_mut(), &mut pipeline, &mut |outputs| {
+        sinks.tell(outputs)?;
+        if is_live {
+            sinks.flush()?;
+        }
+        // A recording that was made with --count is read to its end all the same: there it says what was lost.
+        Ok(!(sinks.is_closed() || args.count.is_some() && sinks.is_done()))
+    })?;
+    for note in &end.notes {
+        eprintln!("dnstrace: {}", escape(note));
+    }
+    sinks.end(begin.time, end.time, &end.losses)
 }
 
 /// What yields the entries of files, of which the first is opened. A recording may go on in further files, and several
@@ -84,71 +101,53 @@ fn is_selective(args: &Args) -> bool {
         || args.comm.is_some()
 }
 
-/// A replay under way.
-struct Replay {
-    pipeline: Pipeline<Told>,
-    sinks: Sinks,
-    /// `--count` was given: the rest need not be read. A recording that was made with it is read to its end, where it says
-    /// what was lost.
-    is_counted: bool,
+/// The pipeline as the file wants it, for whom the command line selects.
+fn pipeline(args: &Args, begin: &Begin) -> Pipeline<Told> {
+    let timeout = args.timeout.map(trace::nanoseconds).or(begin.timeout);
+    let selection = trace::selection(args);
+    let wanted = Wanted::of_namespace(begin.namespace.clone()).and(selection, args.pid, args.comm.clone());
+    Pipeline::new(Told::default(), wanted, trace::limits(timeout), begin.sight)
 }
 
-impl Replay {
-    fn new(args: &Args, begin: &Begin) -> Result<Self> {
-        let clock = WallClock { offset_ns: begin.clock_offset_ns, zone: TimeZone::system() };
-        let timeout = args.timeout.map(trace::nanoseconds).or(begin.timeout);
-        let wanted = Wanted::of_namespace(begin.namespace.clone()).and(
-            trace::selection(args),
-            args.pid,
-            args.comm.clone(),
-        );
-        let printer =
-            Printer::new(args.output, clock)?.view(&args.view).on(Nodes::of(begin.host_netns, &begin.nodes));
-        Ok(Self {
-            pipeline: Pipeline::new(Told::default(), wanted, trace::limits(timeout), begin.sight),
-            sinks: Sinks::new(printer, args.count.or(begin.count)).filtered(args.filter.filter()),
-            is_counted: args.count.is_some(),
-        })
-    }
-
-    /// Works on all entries, or until nobody wants more. Returns how it ended.
-    fn until_end(&mut self, entries: &mut dyn Entries, is_live: bool) -> Result<End> {
-        let mut time = KernelTime::default();
-        while !(self.sinks.is_closed() || self.is_counted && self.sinks.is_done()) {
-            match entries.next()? {
-                Some(Entry::Event(event)) => {
-                    time = time.max(event.time());
-                    self.sinks.tell(self.pipeline.event(event))?;
-                }
-                Some(Entry::Time(now)) => {
-                    time = time.max(now);
-                    self.sinks.tell(self.pipeline.advance(now))?;
-                }
-                Some(Entry::Owner { cgroup, owner }) => {
-                    self.pipeline.owners().tell(cgroup, &owner);
-                }
-                Some(Entry::Sight(sight)) => self.pipeline.see(sight),
-                // Only the first entry is one.
-                Some(Entry::Begin(_)) => {}
-                Some(Entry::End(end)) => {
-                    self.sinks.tell(self.pipeline.finish(end.time))?;
-                    return Ok(*end);
-                }
-                None => break,
+/// Plays all entries behind the first into the pipeline; `tell` hears what comes out, and says whether more is wanted. Returns
+/// how it ended, with all losses.
+///
+/// # Errors
+/// If the entries cannot be read, or `tell` fails.
+pub fn play(
+    entries: &mut dyn Entries,
+    pipeline: &mut Pipeline<Told>,
+    tell: &mut dyn FnMut(Vec<Output>) -> Result<bool>,
+) -> Result<End> {
+    let mut time = KernelTime::default();
+    let mut end = loop {
+        let outputs = match entries.next()? {
+            Some(Entry::Event(event)) => {
+                time = time.max(event.time());
+                pipeline.event(event)
             }
-            if is_live {
-                self.sinks.flush()?;
+            Some(Entry::Time(now)) => {
+                time = time.max(now);
+                pipeline.advance(now)
             }
+            Some(Entry::Owner { cgroup, owner }) => {
+                pipeline.owners().tell(cgroup, &owner);
+                continue;
+            }
+            Some(Entry::Sight(sight)) => {
+                pipeline.see(sight);
+                continue;
+            }
+            // Only the first entry is one.
+            Some(Entry::Begin(_)) => continue,
+            Some(Entry::End(end)) => break *end,
+            None => break End { time, ..End::default() },
+        };
+        if !tell(outputs)? {
+            break End { time, ..End::default() };
         }
-        self.sinks.tell(self.pipeline.finish(time))?;
-        Ok(End { time, ..End::default() })
-    }
-
-    fn summarize(&mut self, begin: KernelTime, end: &End) -> Result<()> {
-        let losses = self.pipeline.add_losses(end.losses.clone());
-        for note in &end.notes {
-            eprintln!("dnstrace: {}", escape(note));
-        }
-        self.sinks.end(begin, end.time, &losses)
-    }
+    };
+    tell(pipeline.finish(end.time))?;
+    end.losses = pipeline.add_losses(end.losses);
+    Ok(end)
 }

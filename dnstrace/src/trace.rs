@@ -21,10 +21,10 @@ use crate::{
     lookup::{Limits, Sight},
     losses::{HookLosses, Losses},
     output::{AttachedHook, EndReason, MissingHook, Nodes, Started, Status, WallClock},
-    pipeline::Pipeline,
     printer::Printer,
+    recording::{self, Node, Recorded},
     sinks::Sinks,
-    source::{Batch, Live, live},
+    source::{Batch, Begin, Live, live},
 };
 
 /// The module of connection tracking.
@@ -88,13 +88,35 @@ pub async fn run(args: &Args) -> Result<()> {
     let clock = WallClock { offset_ns: live::wall_clock_offset(), zone: TimeZone::system() };
     let limits = limits(args.timeout.map(nanoseconds));
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
-    let printer = Printer::live(args.output, clock, args.backlog)?.view(&args.view).on(Nodes::one(host));
-    let sinks = Sinks::new(printer, args.count).filtered(args.filter.filter());
     let sight = sight(&capture);
+    let node = Node::here();
+    let how = Begin {
+        time: begin,
+        clock_offset_ns: clock.offset_ns,
+        timeout: Some(limits.timeout),
+        count: args.count,
+        sight,
+        host_netns: host,
+        nodes: Default::default(),
+        namespace: target.namespace.clone(),
+        knows_owners: true,
+        description: format!(
+            "a recording of {}, {} on port {}",
+            node.hostname,
+            target.description,
+            args.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+        ),
+    };
+    let recorder = recording::start(&args.record, node, &args.ports, how)?;
+    let printer = Printer::live(args.output, clock, args.backlog)?
+        .view(&args.view)
+        .on(Nodes::one(host))
+        .quiet(args.quiet);
+    let sinks = Sinks::new(printer, args.count).filtered(args.filter.filter());
     let mut trace = Trace {
         baseline: Baseline::read(&proc, &capture.totals()?, host),
         live: Live::new(capture, ring),
-        pipeline: Pipeline::new(identifier, Wanted::of_namespace(target.namespace), limits, sight),
+        pipeline: Recorded::new(identifier, Wanted::of_namespace(target.namespace), limits, sight, recorder),
         sinks,
     };
     trace.sinks.status(&started, begin)?;
@@ -106,7 +128,7 @@ pub async fn run(args: &Args) -> Result<()> {
 /// A trace under way.
 struct Trace {
     live: Live,
-    pipeline: Pipeline<Identifier>,
+    pipeline: Recorded<Identifier>,
     sinks: Sinks,
     baseline: Baseline,
 }
@@ -170,6 +192,7 @@ impl Trace {
     /// Tells what was counted, once what was printed before has been read, or will not be.
     async fn summarize(&mut self, begin: KernelTime, end: KernelTime, ends: &mut Ends) -> Result<()> {
         let mut losses = self.losses()?;
+        self.pipeline.end(end, &losses);
         self.sinks.last_line(end, &losses)?;
         self.hand_over(ends).await;
         self.sinks.flush()?;

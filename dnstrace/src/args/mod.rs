@@ -2,6 +2,7 @@
 
 mod filter;
 mod read;
+mod record;
 mod view;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::capture::AttachMode;
 
 pub use filter::FilterArgs;
 pub use read::ReadArgs;
+pub use record::RecordArgs;
 pub use view::{Format, ListFormat, ViewArgs};
 
 /// Every DNS lookup of a pod, and what became of each packet.
@@ -88,6 +90,13 @@ pub struct Args {
     /// A query counts as unanswered this long after it was last sent: 6s, or as it was when a recording was made.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
+
+    /// Print no line of what happens, only the summary.
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    #[command(flatten)]
+    pub record: RecordArgs,
 
     #[command(flatten)]
     pub read: ReadArgs,

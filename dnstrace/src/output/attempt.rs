@@ -37,26 +37,32 @@ pub(super) fn is_plain(step: &Step) -> bool {
 
 /// The lines below a sick query's own, each with its newline.
 pub(super) fn unfold(query: &Query, nodes: &Nodes) -> String {
-    let mut lines = String::new();
-    // Writing into a String cannot fail.
-    for (index, attempt) in query.attempts.iter().enumerate() {
-        let scene = Scene::of_attempt(nodes, query, attempt);
-        let opening = connection::opening(attempt);
-        let mut told = 0;
-        if let Some((opened, words)) = &opening {
-            _ = writeln!(lines, "    {}  {words}", units::offset(*opened, query.started()));
-            // What befell the packets that opened it.
-            told = attempt.steps.partition_point(|step| step.time < attempt.time);
-            lines.push_str(&steps(query, attempt, 0..told, &scene));
-        }
-        _ = writeln!(lines, "    {}", heading(query, index, attempt, &scene));
-        lines.push_str(&steps(query, attempt, told..attempt.steps.len(), &scene));
-        if attempt.steps_left_out > 0 {
-            _ = writeln!(lines, "    and {} further steps", attempt.steps_left_out);
-        }
-    }
+    let attempts = query.attempts.iter().enumerate();
+    let mut lines: String =
+        attempts.map(|(index, attempt)| unfold_one(query, index, attempt, nodes)).collect();
     if query.attempts_left_out > 0 {
+        // Writing into a String cannot fail.
         _ = writeln!(lines, "    and {} further attempts", query.attempts_left_out);
+    }
+    lines
+}
+
+/// The lines of one attempt, which is the query's `index`th.
+pub(super) fn unfold_one(query: &Query, index: usize, attempt: &Attempt, nodes: &Nodes) -> String {
+    let mut lines = String::new();
+    let scene = Scene::of_attempt(nodes, query, attempt);
+    let mut told = 0;
+    // Writing into a String cannot fail.
+    if let Some((opened, words)) = connection::opening(attempt) {
+        _ = writeln!(lines, "    {}  {words}", units::offset(opened, query.started()));
+        // What befell the packets that opened it.
+        told = attempt.steps.partition_point(|step| step.time < attempt.time);
+        lines.push_str(&steps(query, attempt, 0..told, &scene));
+    }
+    _ = writeln!(lines, "    {}", heading(query, index, attempt, &scene));
+    lines.push_str(&steps(query, attempt, told..attempt.steps.len(), &scene));
+    if attempt.steps_left_out > 0 {
+        _ = writeln!(lines, "    and {} further steps", attempt.steps_left_out);
     }
     lines
 }

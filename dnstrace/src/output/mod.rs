@@ -1,9 +1,11 @@
-//! Queries to what the user reads: [`table`] for eyes, [`json`] for programs, [`summary`] for the end.
+//! Queries to what the user reads: [`table`] for eyes, [`json`] for programs, [`comment`] for the packets of a recording,
+//! [`summary`] for the end.
 //!
 //! Each is a function of what the core says and of [`WallClock`]: no file, no terminal, no clock here.
 
 mod answer;
 mod attempt;
+pub mod comment;
 mod connection;
 mod escape;
 pub mod json;

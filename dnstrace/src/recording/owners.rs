@@ -1,6 +1,6 @@
 //! Who holds the sockets, as a recording tells it.
 
-use std::num::NonZeroUsize;
+use std::{collections::HashMap, num::NonZeroUsize};
 
 use lru::LruCache;
 
@@ -37,6 +37,54 @@ impl Told {
             self.owners.pop_lru();
         }
         true
+    }
+}
+
+/// Owners as another one tells them, who remembers what was told, so that it can be recorded: before the event for which it
+/// was asked. Within one event, who is asked twice says the same.
+#[derive(Debug)]
+pub struct Telling<O> {
+    pub inner: O,
+    /// None if nothing is recorded.
+    told: Option<Told>,
+    news: Vec<(u64, Owner)>,
+    /// Since the last [`Self::take_news`].
+    asked: HashMap<u64, Owner>,
+}
+
+impl<O> Telling<O> {
+    pub fn new(inner: O, is_recorded: bool) -> Self {
+        Self { inner, told: is_recorded.then(Told::default), news: Vec::new(), asked: HashMap::new() }
+    }
+
+    /// What has not been told before, of each cgroup.
+    pub fn take_news(&mut self) -> Vec<(u64, Owner)> {
+        self.asked.clear();
+        std::mem::take(&mut self.news)
+    }
+
+    /// A new file begins, which is to be complete by itself: everything is news again.
+    pub fn forget(&mut self) {
+        self.told = self.told.take().map(|_| Told::default());
+    }
+}
+
+impl<O: Owners> Owners for Telling<O> {
+    fn note_cgroup(&mut self, made: &CgroupMade) {
+        self.inner.note_cgroup(made);
+    }
+
+    fn owner(&mut self, task: &Task, time: KernelTime) -> Owner {
+        let Some(told) = &mut self.told else { return self.inner.owner(task, time) };
+        if let Some(owner) = self.asked.get(&task.cgroup) {
+            return owner.clone();
+        }
+        let owner = self.inner.owner(task, time);
+        if told.tell(task.cgroup, &owner) {
+            self.news.push((task.cgroup, owner.clone()));
+        }
+        self.asked.insert(task.cgroup, owner.clone());
+        owner
     }
 }
 

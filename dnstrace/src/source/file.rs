@@ -60,6 +60,15 @@ impl Input {
         Self::new(name, BufReader::with_capacity(CHUNK, file), !metadata.is_file())
     }
 
+    /// Bytes as if they were a file of this name.
+    ///
+    /// # Errors
+    /// If they are nothing that dnstrace knows.
+    #[cfg(test)]
+    pub fn of_bytes(name: &str, bytes: impl Read + Send + 'static) -> Result<Self, Unreadable> {
+        Self::new(name.to_owned(), bytes, false)
+    }
+
     fn new(name: String, mut bytes: impl Read + Send + 'static, is_live: bool) -> Result<Self, Unreadable> {
         match recognize(&mut bytes) {
             Ok((head, Some(kind))) => {

@@ -3,7 +3,7 @@
 mod column;
 mod layout;
 mod paint;
-mod row;
+pub(super) mod row;
 
 use crate::{
     event::KernelTime,

@@ -182,7 +182,7 @@ pub(super) fn nothing() -> String {
 }
 
 /// The last two columns.
-fn ending(query: &Query) -> (String, String) {
+pub(in crate::output) fn ending(query: &Query) -> (String, String) {
     let latency = query.latency().map_or_else(nothing, units::duration);
     let Some(answer) = query.answer() else { return (latency, attempt::ending(query).to_owned()) };
     let mut last = answer::status(&answer.message);
@@ -225,7 +225,7 @@ fn whose(stray: &StrayPacket) -> String {
     }
 }
 
-fn stray_words(stray: &Stray) -> String {
+pub(in crate::output) fn stray_words(stray: &Stray) -> String {
     let observation = &stray.observation;
     let status = observation.decoded.message.as_ref().map(answer::status).unwrap_or_default();
     match &stray.reason {

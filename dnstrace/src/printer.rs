@@ -1,6 +1,6 @@
 //! Outputs to stdout, the summary to stderr.
 
-use std::{io, time::Duration};
+use std::{io, os::fd::AsFd, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -49,7 +49,7 @@ impl Printer {
     /// # Errors
     /// If there can be no thread for it.
     pub fn new(format: Format, clock: WallClock) -> Result<Self> {
-        Self::with(format, clock, BACKLOG, WhenFull::Wait)
+        Self::to(io::stdout(), format, clock, BACKLOG, WhenFull::Wait)
     }
 
     /// One that never waits: what is printed while more than `backlog` bytes are unread is dropped and counted.
@@ -57,11 +57,17 @@ impl Printer {
     /// # Errors
     /// As with [`Printer::new`].
     pub fn live(format: Format, clock: WallClock, backlog: usize) -> Result<Self> {
-        Self::with(format, clock, backlog, WhenFull::Refuse)
+        Self::to(io::stdout(), format, clock, backlog, WhenFull::Refuse)
     }
 
-    fn with(format: Format, clock: WallClock, backlog: usize, when_full: WhenFull) -> Result<Self> {
-        let stdout = Stdout::start(io::stdout(), backlog, when_full).context("cannot write to stdout")?;
+    fn to(
+        file: impl AsFd + Send + 'static,
+        format: Format,
+        clock: WallClock,
+        backlog: usize,
+        when_full: WhenFull,
+    ) -> Result<Self> {
+        let stdout = Stdout::start(file, backlog, when_full).context("cannot write to stdout")?;
         let table = Table::new(clock.clone());
         Ok(Self {
             format,
@@ -139,29 +145,36 @@ impl Printer {
         if self.is_quiet {
             return Ok(());
         }
-        let time = output.time();
-        if self.stdout.is_full() {
-            self.drop_one(time);
+        // What nobody will read need not be made.
+        if self.format == Format::Json && self.stdout.is_full() {
+            self.drop_one(output.time());
             return Ok(());
         }
-        self.tell_gap()?;
         let text = match self.format {
-            Format::Table | Format::Wide => {
-                self.fit();
-                let lines = self.table.lines(output);
-                let header =
-                    if self.header_due && !lines.is_empty() { self.table.header() } else { String::new() };
-                header + &lines
-            }
+            Format::Table | Format::Wide => self.rows(output),
             Format::Json => json::line(output, &self.clock)? + "\n",
         };
-        let is_empty = text.is_empty();
+        // Not everything has a row.
+        if text.is_empty() {
+            return Ok(());
+        }
+        if !self.stdout.is_full() {
+            self.tell_gap()?;
+        }
         if self.stdout.push(text) {
-            self.header_due &= is_empty;
+            self.header_due = false;
         } else {
-            self.drop_one(time);
+            self.drop_one(output.time());
         }
         Ok(())
+    }
+
+    /// Its rows, under a header if one is due.
+    fn rows(&mut self, output: &Output) -> String {
+        self.fit();
+        let rows = self.table.lines(output);
+        let header = if self.header_due && !rows.is_empty() { self.table.header() } else { String::new() };
+        header + &rows
     }
 
     /// Hands over what is buffered.
@@ -240,5 +253,73 @@ impl Printer {
                 left_out.join(" and ")
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, io::Read as _, thread, time::Instant};
+
+    use jiff::tz::TimeZone;
+    use nix::unistd;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::event::Loss;
+
+    const OUTPUTS: u64 = 5_000;
+
+    fn output(number: u64) -> Output {
+        Output::Loss(Loss { since: KernelTime(0), time: KernelTime(number), events: 1 })
+    }
+
+    /// Prints outputs to a reader who reads only then, one more when it does, and the end. Returns what it read, and how
+    /// many outputs were not written.
+    fn unread(format: Format) -> (String, u64) {
+        let (read, write) = unistd::pipe().unwrap();
+        let clock = WallClock { offset_ns: 0, zone: TimeZone::UTC };
+        let mut printer = Printer::to(write, format, clock, 64 << 10, WhenFull::Refuse).unwrap();
+        for number in 1..=OUTPUTS {
+            printer.print(&output(number)).unwrap();
+        }
+        let reader = thread::spawn(move || {
+            let mut text = String::new();
+            File::from(read).read_to_string(&mut text).map(|_| text)
+        });
+        let started = Instant::now();
+        while printer.stdout.is_full() {
+            assert!(started.elapsed() < Duration::from_secs(60), "never free again");
+            printer.flush().unwrap();
+        }
+        printer.print(&output(OUTPUTS + 1)).unwrap();
+        printer.summary(&Statistics::default(), KernelTime(OUTPUTS + 2), &Losses::default()).unwrap();
+        printer.drain(None).unwrap();
+        let not_written = printer.not_written();
+        drop(printer);
+        (reader.join().unwrap().unwrap(), not_written)
+    }
+
+    #[test]
+    fn what_is_not_written_is_told_in_its_place() {
+        let (text, not_written) = unread(Format::Json);
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [written @ .., gap, last, summary] = &*lines else { panic!("{} lines", lines.len()) };
+        assert!(not_written > 0 && written.len() as u64 + not_written == OUTPUTS);
+        let times = written.iter().map(|line| line["ktime_ns"].as_u64().unwrap());
+        assert!(times.eq(1..=written.len() as u64), "the first ones, each once");
+        assert_eq!((&gap["cause"], &gap["lines"]), (&"stdout_full".into(), &not_written.into()));
+        assert_eq!(gap["since_ktime_ns"], written.len() as u64 + 1);
+        assert_eq!(gap["ktime_ns"], OUTPUTS);
+        assert_eq!((&last["ktime_ns"], &summary["kind"]), (&(OUTPUTS + 1).into(), &"summary".into()));
+    }
+
+    #[test]
+    fn the_table_tells_it_too() {
+        let (text, not_written) = unread(Format::Table);
+        let row = text.lines().rev().nth(1).unwrap();
+        assert!(not_written > 0 && row.starts_with("00:00:00.000005  LOST since 00:00:00.00000"), "{row}");
+        assert!(
+            row.ends_with(&format!(": {not_written} queries and others, not printed (not read in time)"))
+        );
     }
 }

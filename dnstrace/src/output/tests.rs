@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use super::{WallClock, summary, table::Table};
 use crate::{
     dns::{Counts, Decoded, Defect, Flags, Message, Question, Record},
-    event::{Direction, Flow, KernelTime, SocketMessage, Task, Transport},
+    event::{Direction, Flow, KernelTime, Loss, SocketMessage, Task, Transport},
     filter::Criterion,
     identify::{Container, Owner, Pod},
     lookup::{Observation, Output, tests::run},
@@ -128,6 +128,15 @@ fn what_is_odd_is_shown_for_what_it_is() {
     no_data.decoded.defect = Some(Defect::Cut { missing: 12 });
     let asked = observation(2, message(false, "b.", &[]));
     assert_snapshot!(shown(&run(vec![not_dns, hostile, asked, no_data], 60_000 * MS)));
+}
+
+#[test]
+fn what_was_lost_has_a_row() {
+    let loss = Loss { since: KernelTime(MS), time: KernelTime(2 * MS), events: 12 };
+    assert_eq!(
+        Table::new(clock()).lines(&Output::Loss(loss)),
+        "22:13:20.002000  LOST since 22:13:20.001000: 12 events (ring full; try a larger --ring)\n"
+    );
 }
 
 #[test]

@@ -188,14 +188,21 @@ impl Printer {
         self.stdout.flush().context("cannot write to stdout")
     }
 
-    /// The summary as the last line of JSON.
+    /// The summary of what happened from `begin` to `end` as a line of JSON: the last one if it is final.
     ///
     /// # Errors
     /// If stdout cannot be written.
-    pub fn summary(&mut self, statistics: &Statistics, end: KernelTime, losses: &Losses) -> Result<()> {
+    pub fn summary(
+        &mut self,
+        statistics: &Statistics,
+        span: [KernelTime; 2],
+        losses: &Losses,
+        is_final: bool,
+    ) -> Result<()> {
         self.tell_gap()?;
         if self.format == Format::Json {
-            self.stdout.push_anyway(json::summary(statistics, losses, end, &self.clock)? + "\n");
+            let line = json::summary(statistics, losses, span, is_final, &self.clock)? + "\n";
+            self.stdout.push_anyway(line);
         }
         self.flush()
     }
@@ -292,7 +299,8 @@ mod tests {
             printer.flush().unwrap();
         }
         printer.print(&output(OUTPUTS + 1)).unwrap();
-        printer.summary(&Statistics::default(), KernelTime(OUTPUTS + 2), &Losses::default()).unwrap();
+        let span = [KernelTime(0), KernelTime(OUTPUTS + 2)];
+        printer.summary(&Statistics::default(), span, &Losses::default(), true).unwrap();
         printer.drain(None).unwrap();
         let not_written = printer.not_written();
         drop(printer);

@@ -10,6 +10,7 @@ use crate::{
     output::{Status, summary},
     printer::Printer,
     statistics::Statistics,
+    top::Newest,
 };
 
 /// Passes what the core says on to each of them, until nobody wants more.
@@ -17,6 +18,8 @@ pub struct Sinks {
     printer: Printer,
     statistics: Statistics,
     filter: Filter,
+    /// Instead of the printer, where the counts are shown live.
+    newest: Option<Newest>,
     /// Queries still to be told of; none if there is no end to them.
     remaining: Option<u64>,
 }
@@ -24,7 +27,13 @@ pub struct Sinks {
 impl Sinks {
     /// `count` queries are told of, or all.
     pub fn new(printer: Printer, count: Option<u64>) -> Self {
-        Self { printer, statistics: Statistics::default(), filter: Filter::default(), remaining: count }
+        Self {
+            printer,
+            statistics: Statistics::default(),
+            filter: Filter::default(),
+            newest: None,
+            remaining: count,
+        }
     }
 
     /// Tells only of what this filter shows; of the rest, how much it was.
@@ -33,12 +42,29 @@ impl Sinks {
         Self { filter, ..self }
     }
 
+    /// Counts at most so many pods apart from the others.
+    #[must_use]
+    pub fn with_pods(self, pods: usize) -> Self {
+        Self { statistics: Statistics::with_pods(pods), ..self }
+    }
+
+    /// Prints nothing but the summary at the end, and remembers what is newest, if there is anything to remember it by.
+    #[must_use]
+    pub fn showing(self, newest: Option<Newest>) -> Self {
+        Self { newest, ..self }
+    }
+
+    /// What is newest.
+    pub fn newest(&self) -> Option<&Newest> {
+        self.newest.as_ref()
+    }
+
     /// Before the first output.
     ///
     /// # Errors
     /// If stdout cannot be written.
     pub fn begin(&mut self) -> Result<()> {
-        self.printer.header()
+        if self.newest.is_some() { Ok(()) } else { self.printer.header() }
     }
 
     /// Whether there is nothing more to tell: `--count` is reached, or nobody reads any more.
@@ -64,7 +90,10 @@ impl Sinks {
                 self.statistics.hide(&output, criterion);
                 continue;
             }
-            self.printer.print(&output)?;
+            match &mut self.newest {
+                Some(newest) => newest.add(&output),
+                None => self.printer.print(&output)?,
+            }
             self.statistics.add(&output);
             if let (Output::Query(_), Some(remaining)) = (&output, &mut self.remaining) {
                 *remaining = remaining.saturating_sub(1);
@@ -94,7 +123,7 @@ impl Sinks {
     /// # Errors
     /// If stdout cannot be written.
     pub fn end(&mut self, begin: KernelTime, end: KernelTime, losses: &Losses) -> Result<()> {
-        self.last_line(end, losses)?;
+        self.last_line(begin, end, losses)?;
         self.printer.drain(None)?;
         eprint!("{}", self.text(begin, end, losses));
         Ok(())
@@ -104,8 +133,23 @@ impl Sinks {
     ///
     /// # Errors
     /// If stdout cannot be written.
-    pub fn last_line(&mut self, end: KernelTime, losses: &Losses) -> Result<()> {
-        self.printer.summary(&self.statistics, end, losses)
+    pub fn last_line(&mut self, begin: KernelTime, end: KernelTime, losses: &Losses) -> Result<()> {
+        self.printer.summary(&self.statistics, [begin, end], losses, true)
+    }
+
+    /// The summary while the trace goes on: on stderr, and as a line of JSON.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn so_far(&mut self, begin: KernelTime, now: KernelTime, losses: &Losses) -> Result<()> {
+        self.printer.summary(&self.statistics, [begin, now], losses, false)?;
+        eprint!("dnstrace: so far, and the trace goes on:\n{}", self.text(begin, now, losses));
+        Ok(())
+    }
+
+    /// What it came to so far.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
     }
 
     /// The summary for eyes.

@@ -1,6 +1,13 @@
 //! The live trace, from the command line to the summary: the edge where the rooms meet the outside.
 
-use std::{io, sync::mpsc, thread, time::Duration};
+mod wishes;
+
+use std::{
+    io::{self, IsTerminal as _},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use dnstrace_ebpf::config::{Config, Hook, MAX_PORTS, target as bits};
@@ -20,12 +27,16 @@ use crate::{
     kernel_counters::Baseline,
     lookup::{Limits, Sight},
     losses::{HookLosses, Losses},
+    metrics::{Ask, Metrics, Snapshot},
     output::{AttachedHook, EndReason, MissingHook, Nodes, Started, Status, WallClock},
     printer::Printer,
     recording::{self, Node, Recorded},
     sinks::Sinks,
     source::{Batch, Begin, Live, live},
+    top::{Newest, Top},
 };
+
+use wishes::{Wish, Wishes};
 
 /// The module of connection tracking.
 const CONNTRACK: &str = "nf_conntrack";
@@ -48,6 +59,8 @@ pub enum UsageError {
     PortZero,
     #[error("--container needs a pod: add --pod")]
     ContainerWithoutPod,
+    #[error("--top needs a terminal: without one, -o json and --metrics tell programs what it shows")]
+    NotATerminal,
     #[error("--wait needs to know which pod: add --pod")]
     WaitWithoutPod,
     #[error("--columns is for the table: leave out -o json, or -o wide, which has them all")]
@@ -81,6 +94,10 @@ pub async fn run(args: &Args) -> Result<()> {
         doh_resolvers: if args.doh { doh::RESOLVERS.to_vec() } else { Vec::new() },
     };
     let mut ends = Ends::new(args)?;
+    if args.counts.top && !io::stdout().is_terminal() {
+        return Err(UsageError::NotATerminal.into());
+    }
+    let metrics = args.counts.metrics.map(Metrics::serve).transpose()?;
     let (capture, ring) = Capture::start(&request)?;
     let started = started(args, &facts, node.as_deref(), &target, &capture);
 
@@ -108,21 +125,31 @@ pub async fn run(args: &Args) -> Result<()> {
         ),
     };
     let recorder = recording::start(&args.record, node, &args.ports, how)?;
-    let printer = Printer::live(args.output, clock, args.backlog)?
+    let printer = Printer::live(args.output, clock.clone(), args.backlog)?
         .view(&args.view)
         .on(Nodes::one(host))
         .quiet(args.quiet);
-    let sinks = Sinks::new(printer, args.count).filtered(args.filter.filter());
+    let sinks = Sinks::new(printer, args.count)
+        .filtered(args.filter.filter())
+        .with_pods(args.counts.metrics_pods)
+        .showing(args.counts.top.then(|| Newest::new(clock)));
     let mut trace = Trace {
         baseline: Baseline::read(&proc, &capture.totals()?, host),
         live: Live::new(capture, ring),
         pipeline: Recorded::new(identifier, Wanted::of_namespace(target.namespace), limits, sight, recorder),
         sinks,
+        wishes: Wishes::new(metrics)?,
+        begin,
     };
     trace.sinks.status(&started, begin)?;
+    if args.counts.top {
+        trace.wishes.top = Some(Top::start(begin)?);
+    }
     let (end, reason) = trace.until_end(&mut ends).await?;
+    // Gives the terminal back.
+    trace.wishes.top = None;
     trace.sinks.status(&Status::Ended { reason }, end)?;
-    trace.summarize(begin, end, &mut ends).await
+    trace.summarize(end, &mut ends).await
 }
 
 /// A trace under way.
@@ -131,6 +158,8 @@ struct Trace {
     pipeline: Recorded<Identifier>,
     sinks: Sinks,
     baseline: Baseline,
+    wishes: Wishes,
+    begin: KernelTime,
 }
 
 impl Trace {
@@ -145,6 +174,14 @@ impl Trace {
                     reason = Some(ended);
                     break;
                 }
+                wish = self.wishes.next() => match wish {
+                    Wish::Summary => self.tell_so_far()?,
+                    Wish::Counts(ask) => self.answer(ask)?,
+                    Wish::End => {
+                        reason = Some(EndReason::Interrupted);
+                        break;
+                    }
+                },
                 batch = self.live.next() => self.take(batch.context("cannot read the kernel's events")?)?,
             }
         }
@@ -170,7 +207,7 @@ impl Trace {
         }
         self.sinks.tell(self.pipeline.advance(batch.until))?;
         self.sinks.flush()?;
-        Ok(())
+        self.show()
     }
 
     /// Connection tracking has been loaded: sees it from now on.
@@ -189,11 +226,36 @@ impl Trace {
         self.sinks.status(&status, time)
     }
 
+    fn tell_so_far(&mut self) -> Result<()> {
+        let losses = self.losses()?;
+        self.sinks.so_far(self.begin, live::monotonic_now(), &losses)
+    }
+
+    fn answer(&mut self, ask: Ask) -> Result<()> {
+        let losses = self.own_losses()?;
+        // Whoever asked may have gone.
+        _ = ask.send(Snapshot { statistics: self.sinks.statistics().clone(), losses });
+        Ok(())
+    }
+
+    /// Shows in the terminal how it goes, if that is wanted and due.
+    fn show(&mut self) -> Result<()> {
+        let now = live::monotonic_now();
+        if self.wishes.top.as_ref().is_some_and(|top| top.is_due(now)) {
+            let losses = self.own_losses()?;
+            if let (Some(top), Some(newest)) = (&mut self.wishes.top, self.sinks.newest()) {
+                top.show(self.sinks.statistics(), losses, newest, now);
+            }
+        }
+        Ok(())
+    }
+
     /// Tells what was counted, once what was printed before has been read, or will not be.
-    async fn summarize(&mut self, begin: KernelTime, end: KernelTime, ends: &mut Ends) -> Result<()> {
+    async fn summarize(&mut self, end: KernelTime, ends: &mut Ends) -> Result<()> {
+        let begin = self.begin;
         let mut losses = self.losses()?;
         self.pipeline.end(end, &losses);
-        self.sinks.last_line(end, &losses)?;
+        self.sinks.last_line(begin, end, &losses)?;
         self.hand_over(ends).await;
         self.sinks.flush()?;
         let (unread, _) = self.sinks.printer().progress();
@@ -226,8 +288,15 @@ impl Trace {
         }
     }
 
-    /// What was lost, by hook in the kernel and by cause in userspace.
+    /// What was lost, with what the kernel's own counters say of it.
     fn losses(&mut self) -> Result<Losses> {
+        let losses = self.own_losses()?;
+        let compared = self.baseline.compare(&Roots::default().proc, || self.live.capture.totals())?;
+        Ok(Losses { kernel_gaps: compared.gaps, namespaces_unchecked: compared.unchecked, ..losses })
+    }
+
+    /// What was lost, by hook in the kernel and by cause in userspace.
+    fn own_losses(&mut self) -> Result<Losses> {
         let rows = crate::capture::hooks::TABLE;
         let hooks = rows
             .iter()
@@ -242,15 +311,12 @@ impl Trace {
             })
             .collect();
         let (out_of_order, undecoded_records) = self.live.faults();
-        let compared = self.baseline.compare(&Roots::default().proc, || self.live.capture.totals())?;
         let losses = Losses {
             hooks,
             undecoded_records,
             out_of_order,
             owners_forgotten: self.pipeline.owners().forgotten(),
             lines_not_written: self.sinks.printer().not_written(),
-            kernel_gaps: compared.gaps,
-            namespaces_unchecked: compared.unchecked,
             ..Losses::default()
         };
         Ok(self.pipeline.add_losses(losses))

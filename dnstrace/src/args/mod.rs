@@ -1,6 +1,7 @@
 //! The command line, as the user types it. [`crate::config::Config`] is what it means.
 
 mod filter;
+mod metrics;
 mod read;
 mod record;
 mod view;
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 use crate::capture::AttachMode;
 
 pub use filter::FilterArgs;
+pub use metrics::MetricsArgs;
 pub use read::ReadArgs;
 pub use record::RecordArgs;
 pub use view::{Format, ListFormat, ViewArgs};
@@ -100,6 +102,9 @@ pub struct Args {
 
     #[command(flatten)]
     pub read: ReadArgs,
+
+    #[command(flatten)]
+    pub counts: MetricsArgs,
 
     /// Size of the kernel's buffer for events, rounded up to a power of two.
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = ring_size)]

@@ -13,6 +13,7 @@ mod lookup;
 mod names;
 mod nodes;
 mod server_side;
+mod sick;
 mod status;
 mod step;
 pub mod summary;
@@ -25,12 +26,26 @@ pub use nodes::Nodes;
 pub use status::{AttachedHook, EndReason, MissingHook, Started, Status};
 pub use units::WallClock;
 
+/// Words of the summary, for whoever shows the same counts otherwise.
+pub(crate) mod summary_words {
+    pub(crate) use super::{
+        step::endpoint,
+        summary::{
+            latency::quantiles,
+            servers::{address, quantiles as server_quantiles, trouble},
+            totals::{by_ending, conntrack, fates},
+        },
+        units::duration,
+    };
+}
+
 /// Words and judgements that [`crate::statistics`] counts by: those that the lines are made of.
 pub(crate) mod words {
     pub(crate) use super::{
         answer::status,
         connection::{is_syn_again, opened_slowly, syns_again},
-        names::fate,
+        names::{fate, transport},
+        sick::sick,
     };
     use crate::lookup::TcpConnection;
 

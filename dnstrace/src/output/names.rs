@@ -27,7 +27,7 @@ pub(super) fn end_errno(end: ConnectionEnd) -> Option<u16> {
     }
 }
 
-pub(super) fn transport(transport: Transport) -> &'static str {
+pub(crate) fn transport(transport: Transport) -> &'static str {
     vocabulary::Transport::from(transport).into()
 }
 

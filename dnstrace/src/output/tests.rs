@@ -3,6 +3,7 @@
 mod fates;
 mod lookups;
 mod schema;
+pub(crate) mod summaries;
 mod tcp;
 mod view;
 pub(crate) mod zoo;

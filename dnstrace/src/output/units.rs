@@ -32,7 +32,7 @@ impl WallClock {
 }
 
 /// A duration for eyes, four digits at the most: `412 us`, `1.20 ms`, `5.004 s`.
-pub(super) fn duration(nanoseconds: u64) -> String {
+pub(crate) fn duration(nanoseconds: u64) -> String {
     // Rounded to the microsecond first, so that no rounding carries over a unit's border unseen.
     let us = nanoseconds.saturating_add(500) / 1_000;
     match us {

@@ -71,6 +71,25 @@ impl<K: Clone + Hash + Ord, V: Tally> Bounded<K, V> {
         &mut entry.tally
     }
 
+    /// The so many keys that matter most, in that order, and what all others came to.
+    pub fn worst(&self, most: usize) -> (Vec<(&K, &V)>, V) {
+        let mut worst: Vec<_> = self.iter().collect();
+        worst.sort_by(|(a_key, a), (b_key, b)| b.rank().cmp(&a.rank()).then_with(|| a_key.cmp(b_key)));
+        let mut others = self.all_others();
+        for (_, tally) in worst.iter().skip(most) {
+            others.absorb(tally);
+        }
+        worst.truncate(most);
+        (worst, others)
+    }
+
+    /// What was counted of keys without a tally of their own.
+    pub fn all_others(&self) -> V {
+        let mut others = self.others.clone();
+        others.absorb(&self.retired);
+        others
+    }
+
     /// All keys that have a tally of their own, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter().map(|(key, entry)| (key, &entry.tally))

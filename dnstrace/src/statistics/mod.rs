@@ -152,22 +152,22 @@ impl Statistics {
 
     /// Likewise, of those that have no counts of their own.
     pub fn other_servers(&self) -> Asked {
-        others(&self.servers)
+        self.servers.all_others()
     }
 
-    /// Pods, and what runs outside pods, in no order.
+    /// Likewise, of those that never had room: it only ever grows by what happens.
+    pub fn servers_without_room(&self) -> &Asked {
+        self.servers.others()
+    }
+
+    /// Pods, and what runs outside pods.
     pub fn owners(&self) -> &Bounded<OwnerKey, OfOwner> {
         &self.owners
     }
 
-    /// The so many worst pods: the most failures first, then the longest time waited. None that is well.
-    pub fn worst_owners(&self, most: usize) -> Vec<(&OwnerKey, &OfOwner)> {
-        worst(&self.owners, most, |owner| owner.asked.is_troubled())
-    }
-
-    /// The so many worst names, likewise.
-    pub fn worst_names(&self, most: usize) -> Vec<(&String, &Asking)> {
-        worst(&self.names, most, Asking::is_troubled)
+    /// Names that were asked for, in lower case.
+    pub fn names(&self) -> &Bounded<String, Asking> {
+        &self.names
     }
 
     /// The so many names, by who asked for them, that wasted the most queries.
@@ -177,7 +177,7 @@ impl Statistics {
 
     /// What all others wasted, beside these.
     pub fn expansions_beyond(&self, told: &[(&(OwnerKey, String), &Expansions)]) -> Expansions {
-        let mut beyond = others(&self.expansions);
+        let mut beyond = self.expansions.all_others();
         let is_told = |key| told.iter().any(|(known, _)| *known == key);
         for (_, expansions) in self.expansions.iter().filter(|(key, _)| !is_told(*key)) {
             beyond.absorb(expansions);
@@ -194,11 +194,6 @@ impl Statistics {
     pub fn resolutions_refused(&self) -> u64 {
         self.resolutions.refused() + self.resolutions.retirements()
     }
-
-    /// Names that have no counts of their own any more: how often one was let go, and what they came to.
-    pub fn other_names(&self) -> (u64, Asking) {
-        (self.names.retirements() + self.names.refused(), others(&self.names))
-    }
 }
 
 fn worst<K: Clone + std::hash::Hash + Ord, V: Tally>(
@@ -210,12 +205,6 @@ fn worst<K: Clone + std::hash::Hash + Ord, V: Tally>(
     all.sort_by(|(a_key, a), (b_key, b)| b.rank().cmp(&a.rank()).then_with(|| a_key.cmp(b_key)));
     all.truncate(most);
     all
-}
-
-fn others<K: Clone + std::hash::Hash + Ord, V: Tally>(table: &Bounded<K, V>) -> V {
-    let mut others = table.others().clone();
-    others.absorb(table.retired());
-    others
 }
 
 /// Whether a client's query failed: nobody answered it, or with an RCODE other than NOERROR and NXDOMAIN. Nothing is said

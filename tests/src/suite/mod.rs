@@ -8,6 +8,8 @@ mod late;
 mod lookups;
 mod losses;
 mod messages;
+mod metrics;
+mod openmetrics;
 mod owners;
 mod ports;
 pub mod race;
@@ -142,6 +144,7 @@ pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         lookups::TESTS,
         refusals::TESTS,
         ends::TESTS,
+        metrics::TESTS,
         losses::TESTS,
         &fates::tests(),
     ]

@@ -50,8 +50,8 @@ pub(super) enum Body<'a> {
     Loss(LossLine),
     /// How the trace itself fares: it begins, sees more than before, ends.
     Status(&'a Status),
-    /// What was counted, at the end of the trace: its last line.
-    Summary(SummaryLine<'a>),
+    /// What was counted: the last line of a trace; before, whenever SIGUSR1 asks for it. `time` is up to when it tells.
+    Summary(Box<SummaryLine<'a>>),
 }
 
 impl<'a> Line<'a> {

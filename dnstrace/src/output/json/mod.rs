@@ -73,15 +73,17 @@ pub fn not_written(
     Line::new(until, clock, Body::Loss(lost)).text()
 }
 
-/// The summary at the end of the trace as a line of JSON, without the newline.
+/// What happened from `begin` to `end`, at the end of the trace or so far, as a line of JSON, without the newline.
 ///
 /// # Errors
 /// As with [`line()`].
 pub fn summary(
     statistics: &Statistics,
     losses: &Losses,
-    end: KernelTime,
+    [begin, end]: [KernelTime; 2],
+    is_final: bool,
     clock: &WallClock,
 ) -> serde_json::Result<String> {
-    Line::new(end, clock, Body::Summary(SummaryLine { counts: statistics.counts(), losses })).text()
+    let summary = SummaryLine::new(statistics, losses, end.since(begin), is_final);
+    Line::new(end, clock, Body::Summary(Box::new(summary))).text()
 }

@@ -109,7 +109,7 @@ fn endpoint_of(original: &Flow, reply: &Flow) -> Option<String> {
 }
 
 /// `-> 10.244.1.7`, with the port where it is not the one that was asked.
-pub(super) fn endpoint(endpoint: SocketAddr, asked: SocketAddr) -> String {
+pub(crate) fn endpoint(endpoint: SocketAddr, asked: SocketAddr) -> String {
     if endpoint.port() == asked.port() { format!("-> {}", endpoint.ip()) } else { format!("-> {endpoint}") }
 }
 

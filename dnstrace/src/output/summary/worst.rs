@@ -12,29 +12,27 @@ const SHOWN: usize = 5;
 
 /// Nothing if no query failed and no attempt was lost. A single pod is not told apart from the totals.
 pub(super) fn text(statistics: &Statistics) -> String {
-    let owners = statistics.owners();
-    let mut text = String::new();
-    if owners.len() > 1 || owners.refused() > 0 {
-        let worst = statistics.worst_owners(SHOWN);
-        text += &section("worst pods", worst.iter().map(|(key, owner)| (key.to_string(), &owner.asked)));
-    }
-    let worst = statistics.worst_names(SHOWN);
-    text += &section("worst names", worst.iter().map(|(name, asking)| ((*name).clone(), *asking)));
-    let (_, others) = statistics.other_names();
-    if others.is_troubled() {
-        text += &format!("  names that were too many to keep: {}\n", words(&others));
-    }
-    text
+    let (pods, other_pods) = statistics.owners().worst(SHOWN);
+    let pods: Vec<_> = pods.iter().map(|(key, owner)| (key.to_string(), &owner.asked)).collect();
+    let (names, other_names) = statistics.names().worst(SHOWN);
+    let names: Vec<_> = names.iter().map(|(name, asking)| ((*name).clone(), *asking)).collect();
+    let is_one_pod = pods.len() == 1 && other_pods.asked.queries == 0;
+    let pods = if is_one_pod { String::new() } else { section("pods", &pods, &other_pods.asked) };
+    pods + &section("names", &names, &other_names)
 }
 
-fn section<'a>(title: &str, rows: impl Iterator<Item = (String, &'a Asking)>) -> String {
-    let rows: Vec<_> = rows.map(|(who, asking)| (escape(&who).into_owned(), words(asking))).collect();
+fn section(what: &str, all: &[(String, &Asking)], others: &Asking) -> String {
+    let troubled = all.iter().filter(|(_, asking)| asking.is_troubled());
+    let mut rows: Vec<_> = troubled.map(|(who, asking)| (escape(who).into_owned(), words(asking))).collect();
     if rows.is_empty() {
         return String::new();
     }
+    if others.is_troubled() {
+        rows.push(("all others".to_owned(), words(others)));
+    }
     let width = rows.iter().map(|(who, _)| who.chars().count()).max().unwrap_or(0);
     let lines = rows.iter().map(|(who, words)| format!("  {who:<width$}  {words}\n"));
-    format!("{title}:\n{}", lines.collect::<String>())
+    format!("worst {what}:\n{}", lines.collect::<String>())
 }
 
 /// `19 queries, 2 failed, 3 attempts lost, 12.004 s waited, for one 10.003 s`

@@ -65,7 +65,7 @@ pub fn line(output: &Output) -> String {
 /// Likewise of the summary.
 #[track_caller]
 pub fn summary(statistics: &Statistics, losses: &Losses, end: KernelTime) -> String {
-    let line = json::summary(statistics, losses, end, &clock()).unwrap();
+    let line = json::summary(statistics, losses, [KernelTime(0), end], true, &clock()).unwrap();
     check(&line);
     line
 }

@@ -75,7 +75,7 @@ fn rule(function: &str, hook: NetfilterHook) -> What {
 
 const PORT_UNREACHABLE: IcmpError = IcmpError::V4 { kind: 3, code: 3 };
 
-pub(super) fn attempt(time: u64, steps: Vec<Step>, fate: Fate) -> Attempt {
+pub(crate) fn attempt(time: u64, steps: Vec<Step>, fate: Fate) -> Attempt {
     let translated = |step: &Step| match &step.what {
         What::Conntrack(Conntrack { result: Insertion::Failed { .. } | Insertion::Unknown, .. }) => None,
         What::Conntrack(entry) => (entry.reply.source != at(SERVICE)).then_some(entry.reply.source),
@@ -105,7 +105,7 @@ pub(super) fn attempt(time: u64, steps: Vec<Step>, fate: Fate) -> Attempt {
     }
 }
 
-pub(super) fn answer(time: u64, arrived: Option<u64>) -> Fate {
+pub(crate) fn answer(time: u64, arrived: Option<u64>) -> Fate {
     Fate::Answered(Answer {
         time: KernelTime(time),
         arrived: arrived.map(KernelTime),
@@ -117,7 +117,7 @@ pub(super) fn answer(time: u64, arrived: Option<u64>) -> Fate {
 }
 
 /// A query with these attempts: answered if the last one is, else not.
-pub(super) fn query(name: &str, attempts: Vec<Attempt>) -> Query {
+pub(crate) fn query(name: &str, attempts: Vec<Attempt>) -> Query {
     let last = attempts.len() - 1;
     let (outcome, ended) = match &attempts[last].fate {
         Fate::Answered(answer) => (Outcome::Answered { attempt: last }, answer.time),
@@ -385,7 +385,7 @@ pub(super) fn strays() -> Vec<StrayPacket> {
     ]
 }
 
-pub(super) fn outputs(queries: Vec<Query>) -> Vec<Output> {
+pub(crate) fn outputs(queries: Vec<Query>) -> Vec<Output> {
     queries.into_iter().map(|query| Output::Query(query.into())).collect()
 }
 

@@ -1,8 +1,11 @@
 //! `e2e suite`: dnstrace, the built program, against the lab; what it prints is compared with what was really sent.
 
 mod cache;
+mod captures;
 mod ends;
 mod fates;
+mod filters;
+mod json;
 mod large;
 mod late;
 mod lookups;
@@ -13,6 +16,7 @@ mod openmetrics;
 mod owners;
 mod ports;
 pub mod race;
+mod recording;
 mod refusals;
 mod stream;
 pub mod tracer;
@@ -146,6 +150,10 @@ pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         ends::TESTS,
         metrics::TESTS,
         losses::TESTS,
+        json::TESTS,
+        filters::TESTS,
+        recording::TESTS,
+        captures::TESTS,
         &fates::tests(),
     ]
     .concat();

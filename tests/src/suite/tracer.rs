@@ -45,6 +45,11 @@ pub fn attach_by(way: &str) {
     ATTACH.get_or_init(|| way.to_owned());
 }
 
+/// The options that say so.
+pub fn attach_options() -> Vec<&'static str> {
+    ATTACH.get().map(|way| vec!["--attach", way.as_str()]).unwrap_or_default()
+}
+
 /// dnstrace at work. Dropped, it is killed.
 pub struct Tracer {
     child: Child,
@@ -63,16 +68,17 @@ pub struct Said {
 impl Tracer {
     /// Starts `dnstrace ARGS` and waits until it has attached.
     pub fn start(args: &[&str]) -> Result<Self> {
-        let mut command = Command::new("dnstrace");
-        if let Some(way) = ATTACH.get() {
-            command.args(["--attach", way]);
-        }
-        let mut tracer = Self::spawn(command.args(args))?;
+        Self::started(Command::new("dnstrace").args(attach_options()).args(args))
+    }
+
+    /// Starts a command line of dnstrace and waits until it has attached.
+    pub fn started(command: &mut Command) -> Result<Self> {
+        let mut tracer = Self::spawn(command)?;
         let started = Instant::now();
         while !fs::read_to_string(&tracer.stderr)?.contains(ATTACHED) {
-            ensure!(started.elapsed() < PATIENCE, "dnstrace {args:?} does not attach");
+            ensure!(started.elapsed() < PATIENCE, "{command:?} does not attach");
             if tracer.child.try_wait()?.is_some() {
-                bail!("dnstrace {args:?} ended early: {:?}", tracer.said()?);
+                bail!("{command:?} ended early: {:?}", tracer.said()?);
             }
             thread::sleep(Duration::from_millis(20));
         }

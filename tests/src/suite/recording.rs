@@ -1,0 +1,158 @@
+//! Recordings: what is told of them is what was told live.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use super::{
+    Bench, Test,
+    fates::proof::list,
+    tracer::{self, Lines, Said, Tracer},
+};
+use crate::lab::{
+    CLUSTER_DNS,
+    clients::{Client, dig},
+    dns_server::Serve,
+    pod::{Pod, PodOptions},
+    process::run,
+};
+
+pub const TESTS: &[Test] = &[
+    Test::core("recordings tell what the trace told", replay),
+    Test::new("recordings of a killed trace are read to where they end", killed),
+    Test::new("recordings of two nodes are one trace", two_nodes),
+];
+
+/// Lookups by glibc.
+const LOOKUPS: u64 = 200;
+
+fn file(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("{name}-{}.pcapng", std::process::id()))
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("an odd path")
+}
+
+/// What is asked meanwhile: UDP and TCP, a name that does not exist, a server that does not answer.
+fn traffic(bench: &Bench) -> Result<()> {
+    let cart = &bench.lab.cart;
+    bench.clients.lookup_bulk(cart, "cart", Client::LookupGlibc, LOOKUPS, "recorded")?;
+    let at = format!("@{CLUSTER_DNS}");
+    dig(cart, "cart", &[&at, "+tcp", "api.shop.svc.cluster.local"])?.success()?;
+    dig(cart, "cart", &[&at, "nowhere.example"])?.success()?;
+    let pod = Pod::start(&bench.lab.node, "faults", "dead-dns", &PodOptions::default())?;
+    let server = Serve::start(&pod, &["--silent"])?;
+    dig(cart, "cart", &[&format!("@{}", pod.ip), "+tries=2", "+time=1", "nobody.example"])?;
+    server.stop()?;
+    // The last attempt is given up meanwhile.
+    thread::sleep(Duration::from_secs(3));
+    Ok(())
+}
+
+const TRACE: [&str; 5] = ["-A", "--timeout", "2s", "-o", "json"];
+
+fn replayed(files: &[&Path], args: &[&str]) -> Result<Said> {
+    let said = Tracer::spawn(Command::new("dnstrace").arg("-r").args(files).args(args))?.said()?;
+    ensure!(said.status.success(), "{said:?}");
+    Ok(said)
+}
+
+/// Lines but those that say how the trace is.
+fn told(said: &Said) -> Vec<&str> {
+    said.stdout.lines().filter(|line| !line.contains(r#""kind":"status""#)).collect()
+}
+
+fn replay(bench: &Bench) -> Result<()> {
+    let recording = file("whole");
+    let tracer = Tracer::start(&[&TRACE[..], &["-w", text(&recording)?]].concat())?;
+    traffic(bench)?;
+    let live = tracer.end(Signal::SIGINT)?;
+    ensure!(live.status.success(), "{live:?}");
+    let again = replayed(&[&recording], &["-o", "json"])?;
+    let (live_lines, again_lines) = (told(&live), told(&again));
+    let differs = live_lines.iter().zip(&again_lines).find(|(live, again)| live != again);
+    ensure!(differs.is_none(), "{differs:?}");
+    ensure!(live_lines.len() == again_lines.len(), "{} and {}", live_lines.len(), again_lines.len());
+    let lines = live.lines()?;
+    ensure!(lines.queries.len() as u64 > 4 * LOOKUPS, "{} queries", lines.queries.len());
+    // The summary for eyes, too, but for what names the file.
+    let summary = |said: &Said| {
+        let lines = said.stderr.lines().filter(|line| !line.starts_with("dnstrace:"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    ensure!(summary(&live) == summary(&again), "live:\n{}\nreplayed:\n{}", live.stderr, again.stderr);
+    in_wireshark(&recording, &lines)
+}
+
+/// tshark finds every message that was told, none malformed, with whose it is.
+fn in_wireshark(recording: &Path, lines: &Lines) -> Result<()> {
+    let file = text(recording)?;
+    let malformed = run(&["tshark", "-r", file, "-Y", "_ws.malformed"])?;
+    ensure!(malformed.is_empty(), "{malformed}");
+    let fields = ["tshark", "-r", file, "-Y", "dns", "-T", "fields", "-e", "frame.comment", "-e", "dns.id"];
+    let packets = run(&fields)?;
+    let attempts = lines.queries.iter().flat_map(|query| list(&query["attempts"]));
+    let messages: usize = attempts.map(|attempt| 1 + usize::from(attempt["answer"].is_object())).sum();
+    ensure!(packets.lines().count() == messages, "{} packets of {messages}", packets.lines().count());
+    let of_cart = packets.lines().filter(|line| line.contains("shop/cart-7d4f")).count();
+    ensure!(of_cart as u64 >= 4 * LOOKUPS, "{of_cart} packets say that they are the pod's");
+    ensure!(packets.contains("no answer"), "no packet says that it was not answered");
+    Ok(())
+}
+
+fn killed(bench: &Bench) -> Result<()> {
+    let recording = file("killed");
+    let mut tracer = Tracer::start(&[&TRACE[..], &["-w", text(&recording)?]].concat())?;
+    dig(&bench.lab.cart, "cart", &["+short", "api.shop.svc.cluster.local"])?.success()?;
+    // What was seen is in the file within a second.
+    thread::sleep(Duration::from_millis(1_500));
+    tracer.signal(Signal::SIGKILL)?;
+    tracer.said()?;
+    let said = replayed(&[&recording], &["-o", "json"])?;
+    let lines = said.lines()?;
+    ensure!(lines.asked_by("dig").count() == 1, "{}", said.stdout);
+    ensure!(
+        said.stderr.contains("without its end") || said.stderr.contains("within a block"),
+        "{}",
+        said.stderr
+    );
+    Ok(())
+}
+
+/// The client's node sees the client alone, the server's the servers.
+fn two_nodes(bench: &Bench) -> Result<()> {
+    let (near, far) = (file("near"), file("far"));
+    let on = |node: &str, whose: &[&str], recording: &Path| -> Result<Tracer> {
+        let mut command = Command::new("dnstrace");
+        command.env("NODE_NAME", node).args(tracer::attach_options()).args(whose);
+        command.args(["-o", "json", "-w", text(recording)?]);
+        Tracer::started(&mut command)
+    };
+    let client = on("worker-1", &["-p", "cart-7d4f"], &near)?;
+    let servers = on("worker-2", &["-n", "kube-system"], &far)?;
+    bench.clients.lookup_bulk(&bench.lab.cart, "cart", Client::LookupGlibc, LOOKUPS, "nodes")?;
+    client.end(Signal::SIGINT)?;
+    servers.end(Signal::SIGINT)?;
+
+    let said = replayed(&[&far, &near], &["-o", "json"])?;
+    ensure!(said.stderr.contains("agree to"), "the clocks are the same one: {}", said.stderr);
+    let lines = said.lines()?;
+    let asked: Vec<_> = lines.asked_by("lookup-glibc").collect();
+    ensure!(asked.len() as u64 == 2 * LOOKUPS, "{} asked", asked.len());
+    for query in asked {
+        let side = &query["attempts"][0]["server_side"];
+        ensure!(query["node"] == "worker-1" && side["node"] == "worker-2", "{query}");
+        ensure!(side["namespace"] == "kube-system" && side["rcode"] == "NOERROR", "{query}");
+        let parts = ["there_ns", "server_ns", "back_ns"].map(|part| side[part].as_u64());
+        let [Some(there), Some(server), Some(back)] = parts else { anyhow::bail!("{query}") };
+        ensure!(Some(there + server + back) == query["latency_ns"].as_u64(), "{query}");
+    }
+    Ok(())
+}

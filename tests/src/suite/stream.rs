@@ -47,8 +47,9 @@ fn lookups_of_four_clients(bench: &Bench) -> Result<()> {
     let options = PodOptions { resolv_conf: Some(use_vc), ..PodOptions::default() };
     let over_tcp = Pod::start(&bench.lab.node, "shop", "use-vc-0", &options)?;
     let server = CLUSTER_DNS.to_string();
-    let [stream, glibc, digs, single] = [STREAM, GLIBC, DIG, SINGLE].map(|count| bench.scaled(count));
-    let per_connection = bench.scaled(PER_CONNECTION);
+    let [per_connection, glibc, digs, single] =
+        [PER_CONNECTION, GLIBC, DIG, SINGLE].map(|count| bench.scaled(count));
+    let stream = per_connection * (STREAM / PER_CONNECTION);
     let (lines, _) = Said::lines_of(&["-A"], || {
         thread::scope(|scope| {
             let asking = scope.spawn(|| {

@@ -144,19 +144,18 @@ impl Task {
     }
 }
 
-/// Where inode numbers of namespaces begin (`PROC_DYNAMIC_FIRST`, fs/proc/generic.c), and as far below it the numbers that
-/// stand for hosts of a capture.
-const NAMESPACES: u32 = 0xf000_0000;
-const HOSTS: u32 = 0xe000_0000;
+/// Numbers that stand for hosts of a capture: far from those of namespaces, which begin at 0xf0000000 (`PROC_DYNAMIC_FIRST`,
+/// fs/proc/generic.c) and for the first ones of the system a little below (0xeffffff9, `NS_NET_INIT_INO`, seen on 7.2).
+const HOSTS: std::ops::Range<u32> = 0x2000_0000..0x3000_0000;
 
 /// What stands in the place of a network namespace for a host of a capture, which knows hosts by their addresses alone.
 pub fn captured_host(number: u32) -> u32 {
-    HOSTS + number % (NAMESPACES - HOSTS)
+    HOSTS.start + number % (HOSTS.end - HOSTS.start)
 }
 
 /// The inode number of a network namespace; none if it stands for a host of a capture.
 pub fn known_netns(netns: u32) -> Option<u32> {
-    (!(HOSTS..NAMESPACES).contains(&netns)).then_some(netns)
+    (!HOSTS.contains(&netns)).then_some(netns)
 }
 
 /// Why payload is missing from a [`SocketMessage`] beside the capture's own limit.

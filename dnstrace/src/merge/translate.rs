@@ -26,7 +26,7 @@ pub struct Namespaces {
 
 impl Namespaces {
     /// What namespace `netns` of a node is called here. The first node that has a number keeps it; another one's is called by
-    /// a small number instead, which no namespace has (the kernel gives numbers from 4026531840 on: `PROC_DYNAMIC_FIRST`,
+    /// a small number instead, which no namespace has (theirs begin at about 4026531840: `PROC_DYNAMIC_FIRST`,
     /// fs/proc/generic.c).
     pub fn name(&mut self, node: Node, netns: u32) -> u32 {
         if let Some(known) = self.names.get(&(node.number, netns)) {

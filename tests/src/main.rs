@@ -20,6 +20,7 @@ use dnstrace_tests::{
     suite::{
         self, SuiteArgs,
         race::{self, RaceArgs},
+        soak::{self, SoakArgs},
     },
 };
 
@@ -41,6 +42,7 @@ enum Command {
     Demo,
     Suite(SuiteArgs),
     Race(RaceArgs),
+    Soak(SoakArgs),
     Serve(ServeArgs),
     Multicast(MulticastArgs),
     Bench(BenchArgs),
@@ -61,6 +63,7 @@ fn main() -> Result<ExitCode> {
         Command::Demo => demo::demo()?,
         Command::Suite(args) => return suite::suite(&args),
         Command::Race(args) => return race::race(&args),
+        Command::Soak(args) => return soak::soak(&args),
         Command::Serve(args) => serve::serve(&args)?,
         Command::Multicast(args) => multicast::multicast(&args)?,
         Command::Bench(args) => bench::bench(&args)?,

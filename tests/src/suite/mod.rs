@@ -18,6 +18,7 @@ mod ports;
 pub mod race;
 mod recording;
 mod refusals;
+pub mod soak;
 mod stream;
 pub mod tracer;
 

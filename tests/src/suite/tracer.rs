@@ -1,6 +1,7 @@
 //! A running dnstrace, and what it said.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
@@ -185,7 +186,8 @@ impl Said {
         let mut lines = Lines::default();
         for line in self.stdout.lines() {
             let value: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
-            if let Err(error) = schema()?.validate(&value) {
+            let kind = value["kind"].as_str().unwrap_or_default();
+            if let Err(error) = schema(kind)?.validate(&value) {
                 bail!("not what the schema says: {error} at {}: {line}", error.instance_path());
             }
             match value["kind"].as_str() {
@@ -205,17 +207,31 @@ impl Said {
     }
 }
 
-/// What every line has to be: `dnstrace schema`, of the program under test.
-fn schema() -> Result<&'static Validator> {
-    static SCHEMA: OnceLock<Validator> = OnceLock::new();
-    if let Some(schema) = SCHEMA.get() {
-        return Ok(schema);
-    }
+/// What every line of a kind has to be: `dnstrace schema`, of the program under test, less the other kinds (each line would be
+/// tried against all of them).
+fn schema(kind: &str) -> Result<&'static Validator> {
+    static SCHEMA: OnceLock<BTreeMap<String, Validator>> = OnceLock::new();
+    let kinds = match SCHEMA.get() {
+        Some(kinds) => kinds,
+        None => {
+            let kinds = kinds()?;
+            SCHEMA.get_or_init(|| kinds)
+        }
+    };
+    kinds.get(kind).with_context(|| format!("the schema has no lines of kind {kind:?}"))
+}
+
+fn kinds() -> Result<BTreeMap<String, Validator>> {
     let output = Command::new("dnstrace").arg("schema").output().context("cannot start dnstrace schema")?;
     ensure!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    let schema = serde_json::from_slice(&output.stdout).context("dnstrace schema is no JSON")?;
-    let validator = jsonschema::options().should_validate_formats(true).build(&schema)?;
-    Ok(SCHEMA.get_or_init(|| validator))
+    let schema: Value = serde_json::from_slice(&output.stdout).context("dnstrace schema is no JSON")?;
+    let of_kind = |lines: &Value| {
+        let kind = lines["properties"]["kind"]["const"].as_str().context("lines without a kind")?;
+        let mut only = schema.clone();
+        only["oneOf"] = Value::Array(vec![lines.clone()]);
+        Ok((kind.to_owned(), jsonschema::options().should_validate_formats(true).build(&only)?))
+    };
+    schema["oneOf"].as_array().context("a schema without kinds")?.iter().map(of_kind).collect()
 }
 
 impl Lines {

@@ -105,7 +105,11 @@ fn is_selective(args: &Args) -> bool {
 fn pipeline(args: &Args, begin: &Begin) -> Pipeline<Told> {
     let timeout = args.timeout.map(trace::nanoseconds).or(begin.timeout);
     let selection = trace::selection(args);
-    let wanted = Wanted::of_namespace(begin.namespace.clone()).and(selection, args.pid, args.comm.clone());
+    let wanted = Wanted::of_namespace(begin.namespace.clone()).on_nodes(begin.namespaces.clone()).and(
+        selection,
+        args.pid,
+        args.comm.clone(),
+    );
     Pipeline::new(Told::default(), wanted, trace::limits(timeout), begin.sight)
 }
 

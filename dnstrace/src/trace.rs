@@ -106,7 +106,7 @@ pub async fn run(args: &Args) -> Result<()> {
     let limits = limits(args.timeout.map(nanoseconds));
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
     let sight = sight(&capture);
-    let node = Node::here();
+    let node = Node::here(node.as_deref());
     let how = Begin {
         time: begin,
         clock_offset_ns: clock.offset_ns,
@@ -115,11 +115,12 @@ pub async fn run(args: &Args) -> Result<()> {
         sight,
         host_netns: host,
         nodes: Default::default(),
+        namespaces: Default::default(),
         namespace: target.namespace.clone(),
         knows_owners: true,
         description: format!(
             "a recording of {}, {} on port {}",
-            node.hostname,
+            node.name,
             target.description,
             args.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
         ),

@@ -1,5 +1,7 @@
 //! Whose messages are wanted, where the kernel could not tell or was not asked: by what is known of their owners.
 
+use std::collections::BTreeMap;
+
 use super::{Owner, Selection};
 use crate::event::Task;
 
@@ -8,6 +10,8 @@ use crate::event::Task;
 pub struct Wanted {
     /// Only pods of this namespace, as a live trace of a whole namespace has it.
     namespace: Option<String>,
+    /// Likewise on some nodes, by their names.
+    on_nodes: BTreeMap<String, String>,
     selection: Selection,
     pid: Option<u32>,
     comm: Option<String>,
@@ -19,6 +23,12 @@ impl Wanted {
         Self { namespace, ..Self::default() }
     }
 
+    /// Of these, on each of these nodes only pods of its namespace.
+    #[must_use]
+    pub fn on_nodes(self, namespaces: BTreeMap<String, String>) -> Self {
+        Self { on_nodes: namespaces, ..self }
+    }
+
     /// Of these, who is selected, the process of this id and processes of this name. A pod is named by its name or the
     /// beginning of it: a recording is read once, so that it cannot be known whether that is unambiguous.
     #[must_use]
@@ -28,7 +38,8 @@ impl Wanted {
 
     /// Whether a task is wanted.
     pub fn is(&self, owner: &Owner, task: &Task) -> bool {
-        self.namespace.as_deref().is_none_or(|wanted| is_of_namespace(owner, wanted))
+        let on_node = owner.node.as_deref().and_then(|node| self.on_nodes.get(node));
+        [self.namespace.as_ref(), on_node].iter().flatten().all(|wanted| is_of_namespace(owner, wanted))
             && self.is_selected(owner)
             && self.pid.is_none_or(|pid| task.pid == pid)
             && self.comm.as_ref().is_none_or(|comm| is_called(task, comm))

@@ -78,7 +78,7 @@ impl Merged {
             let shift = head.begin.clock_offset_ns.saturating_sub(base).saturating_sub(ahead);
             merged.traces.push(Trace {
                 node: Node { number: u8::try_from(number).unwrap_or(0), shift },
-                name: head.node.hostname.clone(),
+                name: head.node.name.clone(),
                 reader: Reader::open(files)?,
                 next: None,
                 sight: head.begin.sight,
@@ -100,6 +100,8 @@ impl Merged {
             }
             time = time.min(trace.node.time(head.begin.time));
         }
+        let of_namespace = |head: &Head| Some((head.node.name.clone(), head.begin.namespace.clone()?));
+        let namespaces = heads.iter().filter_map(of_namespace);
         let descriptions: Vec<_> = heads.iter().map(|head| head.begin.description.as_str()).collect();
         Some(Begin {
             time,
@@ -108,6 +110,7 @@ impl Merged {
             sight: self.sight(),
             nodes,
             namespace: None,
+            namespaces: namespaces.collect(),
             description: descriptions.join("; "),
             ..first.begin.clone()
         })
@@ -217,13 +220,13 @@ fn exchanges(traces: &[Vec<PathBuf>], heads: &[Head], nodes: usize) -> Result<Ve
 
 /// A line for each node but the first: how its clock was taken.
 fn clock_notes(nodes: &[recording::Node], apart: &[Option<Correction>]) -> Vec<String> {
-    let Some(first) = nodes.first().map(|node| node.hostname.as_str()) else { return Vec::new() };
+    let Some(first) = nodes.first().map(|node| node.name.as_str()) else { return Vec::new() };
     nodes
         .iter()
         .zip(apart)
         .skip(1)
         .map(|(node, known)| {
-            let node = &node.hostname;
+            let node = &node.name;
             match known {
                 None => format!(
                     "the clocks of {node} and {first} could not be compared, as no message was seen on both: taken as they are"

@@ -48,11 +48,12 @@ fn record(directory: &Path, name: &str, booted: i64, pod: &str, events: Vec<Even
         sight: Sight::default(),
         host_netns: Some(HOST),
         nodes: BTreeMap::new(),
+        namespaces: BTreeMap::new(),
         namespace: None,
         knows_owners: true,
         description: format!("a recording of {name}"),
     };
-    let node = Node { hostname: name.to_owned(), boot_id: name.to_owned() };
+    let node = Node { name: name.to_owned(), boot_id: name.to_owned() };
     let head = Head {
         version: String::new(),
         node,

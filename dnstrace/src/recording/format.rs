@@ -82,7 +82,8 @@ pub struct Head {
 /// A node, and since when it has been running.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    pub hostname: String,
+    /// Its host name, or what the environment variable `NODE_NAME` says.
+    pub name: String,
     /// `/proc/sys/kernel/random/boot_id`: kernel times of another boot cannot be compared.
     pub boot_id: String,
 }

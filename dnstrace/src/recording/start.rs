@@ -8,11 +8,10 @@ use super::{Head, Node, Recorder};
 use crate::{args::RecordArgs, source::Begin};
 
 impl Node {
-    /// The node that this process runs on. What cannot be read stays empty.
-    pub fn here() -> Self {
+    /// The node that this process runs on, which is called `name`. What cannot be read stays empty.
+    pub fn here(name: Option<&str>) -> Self {
         let read = |path| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-        let hostname = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-        Self { hostname: hostname.unwrap_or_default(), boot_id: read("/proc/sys/kernel/random/boot_id") }
+        Self { name: name.unwrap_or_default().to_owned(), boot_id: read("/proc/sys/kernel/random/boot_id") }
     }
 }
 

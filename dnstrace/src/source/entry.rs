@@ -48,6 +48,9 @@ pub struct Begin {
     pub nodes: BTreeMap<u32, String>,
     /// Of those that were captured, only pods of this namespace are wanted.
     pub namespace: Option<String>,
+    /// Of a trace of several nodes, likewise, by the names of the nodes.
+    #[serde(default)]
+    pub namespaces: BTreeMap<String, String>,
     /// Whether it is known who holds the sockets.
     pub knows_owners: bool,
     /// For the user, behind the file's name: `a recording of node-1: pod shop/cart-7d4f on port 53`. Comes from the file: not

@@ -28,6 +28,8 @@ use crate::lab::{
 
 pub const TESTS: &[Test] = &[Test::new("captures of tcpdump are read as tshark reads them", captures)];
 
+/// How dnstrace tells of them: what is not answered within so long counts as unanswered, as the capture goes on for longer.
+const TOLD: [&str; 4] = ["-o", "json", "--timeout", "1500ms"];
 /// Lookups that are answered, and those for which there is no such name.
 const FOUND: usize = 20;
 const NOT_FOUND: usize = 5;
@@ -51,7 +53,7 @@ fn captures(bench: &Bench) -> Result<()> {
     traffic(bench)?;
     let (in_pod, on_node) = (in_pod.end()?, on_node.end()?);
 
-    let said = read(Command::new("dnstrace").arg("-r").arg(&in_pod).args(["-o", "json"]))?;
+    let said = read(Command::new("dnstrace").arg("-r").arg(&in_pod).args(TOLD))?;
     let lines = said.lines()?;
     let tally = by_tshark(&in_pod)?;
     ensure!(by_dnstrace(&lines) == tally, "dnstrace: {:?}\ntshark: {tally:?}", by_dnstrace(&lines));
@@ -62,7 +64,7 @@ fn captures(bench: &Bench) -> Result<()> {
         lines.queries.iter().find(|query| query["outcome"] == "unanswered").context("none unanswered")?;
     ensure!(list(&dead["attempts"]).count() == UNANSWERED && dead["pid"].is_null(), "{dead}");
 
-    let through_pipe = format!("cat {} | dnstrace -r - -o json", in_pod.display());
+    let through_pipe = format!("cat {} | dnstrace -r - {}", in_pod.display(), TOLD.join(" "));
     let piped = read(Command::new("sh").args(["-c", &through_pipe]))?;
     ensure!(piped.stdout == said.stdout, "through a pipe: {}\nfrom the file: {}", piped.stdout, said.stdout);
 
@@ -82,6 +84,11 @@ fn captures(bench: &Bench) -> Result<()> {
 /// What is captured: answers of every kind, in one packet, in fragments and over TCP; and none.
 fn traffic(bench: &Bench) -> Result<()> {
     let cart = &bench.lab.cart;
+    let pod = Pod::start(&bench.lab.node, "faults", "silent-dns", &PodOptions::default())?;
+    let server = Serve::start(&pod, &["--silent"])?;
+    let tries = format!("+tries={UNANSWERED}");
+    dig(cart, "cart", &[&format!("@{}", pod.ip), &tries, "+time=1", "nobody.example"])?;
+    server.stop()?;
     let found = (0..FOUND).map(|n| format!("capture-{n}.dig.test.cluster.local"));
     let not_found = (0..NOT_FOUND).map(|n| format!("capture-{n}.nobody.example"));
     dig_batch(cart, "cart", &["+short"], &found.chain(not_found).collect::<Vec<_>>())?.success()?;
@@ -90,11 +97,6 @@ fn traffic(bench: &Bench) -> Result<()> {
     for transport in ["+notcp", "+tcp"] {
         dig(cart, "cart", &[[at.as_str(), transport].as_slice(), &large].concat())?.success()?;
     }
-    let pod = Pod::start(&bench.lab.node, "faults", "silent-dns", &PodOptions::default())?;
-    let server = Serve::start(&pod, &["--silent"])?;
-    let tries = format!("+tries={UNANSWERED}");
-    dig(cart, "cart", &[&format!("@{}", pod.ip), &tries, "+time=1", "nobody.example"])?;
-    server.stop()?;
     Ok(())
 }
 

@@ -65,6 +65,7 @@ fn begin() -> Begin {
         host_netns: Some(1),
         nodes: Default::default(),
         namespace: None,
+        namespaces: Default::default(),
         knows_owners: true,
         description: "a recording of a test".into(),
     }
@@ -73,7 +74,7 @@ fn begin() -> Begin {
 fn head() -> Head {
     Head {
         version: "0".into(),
-        node: super::Node { hostname: "node-1".into(), boot_id: "b".into() },
+        node: super::Node { name: "node-1".into(), boot_id: "b".into() },
         trace_began: KernelTime(0),
         segment: 1,
         events_before: 0,

@@ -30,17 +30,18 @@ impl Ring {
         Ok(Self { ring, names, undecoded: (0, None) })
     }
 
-    /// Waits for records, then appends the events of those that are there, at most a batch.
+    /// Waits for records, then appends the events of those that are there, at most a batch. Returns whether there are no more.
     /// Cancel-safe: no record is taken before it is kept.
     ///
     /// # Errors
     /// If the ring cannot be waited for.
-    pub async fn read(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+    pub async fn read(&mut self, events: &mut Vec<Event>) -> io::Result<bool> {
         let mut ready = self.ring.readable_mut().await?;
-        if take(ready.get_inner_mut(), &mut self.names, &mut self.undecoded, events) < BATCH {
+        let is_empty = take(ready.get_inner_mut(), &mut self.names, &mut self.undecoded, events) < BATCH;
+        if is_empty {
             ready.clear_ready();
         }
-        Ok(())
+        Ok(is_empty)
     }
 
     /// What is in the ring now, without waiting.

@@ -22,7 +22,26 @@ pub struct Live {
     ring: Ring,
     order: Order<Event>,
     batch: Vec<Event>,
+    horizon: Horizon,
     lost: Lost,
+}
+
+/// Up to when everything has been read. Behind the clock by [`WINDOW_NS`]; and where more is written than can be read, no
+/// further than what was read: what waits in the ring may be the answer that a query waits for.
+#[derive(Debug, Default)]
+struct Horizon {
+    newest: KernelTime,
+    until: KernelTime,
+}
+
+impl Horizon {
+    /// After a look into the ring that began at `asked`, emptied it or did not, and found these events. Never goes back.
+    fn move_on(&mut self, asked: KernelTime, is_empty: bool, found: &[Event]) -> KernelTime {
+        self.newest = found.iter().map(Event::time).fold(self.newest, KernelTime::max);
+        let known = if is_empty { asked } else { self.newest.min(asked) };
+        self.until = self.until.max(KernelTime(known.0.saturating_sub(WINDOW_NS)));
+        self.until
+    }
 }
 
 /// Records that did not fit into the ring, as last asked.
@@ -44,7 +63,7 @@ pub struct Batch {
 impl Live {
     pub fn new(capture: Capture, ring: Ring) -> Self {
         let lost = Lost { records: 0, asked: monotonic_now() };
-        Self { capture, ring, order: Order::default(), batch: Vec::new(), lost }
+        Self { capture, ring, order: Order::default(), batch: Vec::new(), horizon: Horizon::default(), lost }
     }
 
     /// Waits for events or a tick. Returns those that are due and the time up to which that is all.
@@ -54,13 +73,16 @@ impl Live {
     /// # Errors
     /// If the ring cannot be waited for.
     pub async fn next(&mut self) -> io::Result<Batch> {
+        // What happened before is in the ring by now.
+        let asked = monotonic_now();
         // A tick without events is no error: time has passed, that is all.
-        if let Ok(read) = time::timeout(TICK, self.ring.read(&mut self.batch)).await {
-            read?;
-        }
+        let is_empty = match time::timeout(TICK, self.ring.read(&mut self.batch)).await {
+            Ok(read) => read?,
+            Err(_) => true,
+        };
+        let until = self.horizon.move_on(asked, is_empty, &self.batch);
         self.capture.flush_diagnostics();
         self.ask_for_losses();
-        let until = KernelTime(monotonic_now().0.saturating_sub(WINDOW_NS));
         Ok(Batch { events: self.release(until), until })
     }
 
@@ -125,4 +147,31 @@ fn nanoseconds(clock: libc::clockid_t) -> u64 {
     // SAFETY: a valid pointer to a timespec; both clocks exist on every Linux, so the call cannot fail.
     unsafe { libc::clock_gettime(clock, &raw mut now) };
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn module(at: u64) -> Event {
+        Event::Module { time: KernelTime(at * MS), name: String::new() }
+    }
+
+    #[test]
+    fn time_goes_no_further_than_what_was_read() {
+        let mut horizon = Horizon::default();
+        let mut at = |asked: u64, is_empty, found: &[u64]| {
+            let found: Vec<_> = found.iter().map(|time| module(*time)).collect();
+            horizon.move_on(KernelTime(asked * MS), is_empty, &found).0 / MS
+        };
+        assert_eq!(at(1_000, true, &[990]), 950);
+        // Behind by ten seconds: what is read next may be from then.
+        assert_eq!(at(12_000, false, &[1_900, 2_000]), 1_950);
+        assert_eq!(at(12_100, false, &[1_980]), 1_950);
+        assert_eq!(at(12_200, true, &[12_150]), 12_150);
+        // Nothing new, and nothing goes back.
+        assert_eq!(at(12_199, true, &[]), 12_150);
+    }
 }

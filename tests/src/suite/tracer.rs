@@ -26,19 +26,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How every dnstrace attaches; not set, it chooses.
 static ATTACH: OnceLock<String> = OnceLock::new();
 
-/// How dnstrace says that the kernel skipped runs of its programs.
-const SKIPPED: &str = "calls not looked at";
+/// How dnstrace says that it did not see everything: what is lost for certain, and calls that the kernel did not let its
+/// programs look at (which kernels before 6.7 do not count of kprobes: there the first says it).
+const LOSSES: [&str; 2] = ["LOST: ", "calls not looked at"];
 /// Whether one has said so.
-static HAS_SKIPPED: AtomicBool = AtomicBool::new(false);
+static HAS_LOST: AtomicBool = AtomicBool::new(false);
 
-/// From now on counts what is said of skipped runs.
-pub fn forget_skipped() {
-    HAS_SKIPPED.store(false, Ordering::Relaxed);
+/// From now on counts what is said of losses.
+pub fn forget_losses() {
+    HAS_LOST.store(false, Ordering::Relaxed);
 }
 
-/// Whether a dnstrace has said since that the kernel skipped runs of its programs.
-pub fn has_told_of_skipped() -> bool {
-    HAS_SKIPPED.load(Ordering::Relaxed)
+/// Whether a dnstrace has said since that it did not see everything.
+pub fn has_told_of_losses() -> bool {
+    HAS_LOST.load(Ordering::Relaxed)
 }
 
 /// Has every dnstrace that is started from now on attach in this way. Only the first call counts.
@@ -129,8 +130,8 @@ impl Tracer {
             stdout: fs::read_to_string(&self.stdout)?,
             stderr: fs::read_to_string(&self.stderr)?,
         };
-        if said.stderr.contains(SKIPPED) {
-            HAS_SKIPPED.store(true, Ordering::Relaxed);
+        if LOSSES.iter().any(|loss| said.stderr.contains(loss)) {
+            HAS_LOST.store(true, Ordering::Relaxed);
         }
         Ok(said)
     }

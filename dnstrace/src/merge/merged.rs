@@ -60,7 +60,7 @@ impl Merged {
             let name = files.first().map(|path| path.display().to_string()).unwrap_or_default();
             return Err(Unreadable { name, why: format!("more than {MOST_NODES} nodes at a time") });
         }
-        let apart = corrections(&exchanges(&traces, &heads, nodes.len())?);
+        let apart = corrections(&exchanges(&traces, &heads, &nodes)?);
         let mut merged = Self {
             begin: None,
             traces: Vec::new(),
@@ -202,11 +202,14 @@ fn numbers(heads: &[Head]) -> Vec<recording::Node> {
 }
 
 /// What each node's clients and servers saw of their messages.
-fn exchanges(traces: &[Vec<PathBuf>], heads: &[Head], nodes: usize) -> Result<Vec<Exchanges>, Unreadable> {
-    let mut all: Vec<Exchanges> = (0..nodes).map(|_| Exchanges::default()).collect();
-    let known = numbers(heads);
+fn exchanges(
+    traces: &[Vec<PathBuf>],
+    heads: &[Head],
+    nodes: &[recording::Node],
+) -> Result<Vec<Exchanges>, Unreadable> {
+    let mut all: Vec<Exchanges> = nodes.iter().map(|_| Exchanges::default()).collect();
     for (files, head) in traces.iter().zip(heads) {
-        let number = known.iter().position(|node| *node == head.node);
+        let number = nodes.iter().position(|node| *node == head.node);
         let Some(exchanges) = number.and_then(|number| all.get_mut(number)) else { continue };
         let mut reader = Reader::open(files.clone())?;
         while let Some(entry) = reader.next()? {

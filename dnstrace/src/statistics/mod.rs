@@ -20,7 +20,7 @@ use crate::{
     dns::{Message, rcode},
     event::KernelTime,
     filter::Criterion,
-    lookup::{Attempt, Fate, Lookup, Outcome, Output, Query, Role},
+    lookup::{Attempt, Fate, Health, Lookup, Output, Query, Role},
 };
 
 pub use asking::Asking;
@@ -210,12 +210,7 @@ fn worst<K: Clone + std::hash::Hash + Ord, V: Tally>(
 /// Whether a client's query failed: nobody answered it, or with an RCODE other than NOERROR and NXDOMAIN. Nothing is said
 /// of one that the trace's end left waiting.
 pub fn failed(query: &Query) -> bool {
-    const NOERROR: u16 = 0;
-    const NXDOMAIN: u16 = 3;
-    match query.answer() {
-        Some(answer) => !matches!(answer.message.rcode, NOERROR | NXDOMAIN),
-        None => query.outcome == Outcome::Unanswered,
-    }
+    query.health() == Health::Failed
 }
 
 /// Whether an attempt came to nothing for a cause that lies on the way or at the server. An answer that came too late

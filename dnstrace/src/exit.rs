@@ -33,7 +33,7 @@ impl Exit {
         if error.is::<TargetError>() {
             return Self::NoTarget;
         }
-        if error.is::<crate::trace::UsageError>() {
+        if error.is::<crate::args::usage::UsageError>() {
             return Self::Usage;
         }
         if error.is::<Unreadable>() {

@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result};
 use jiff::tz::TimeZone;
 
 use crate::{
-    args::Args,
+    args::{
+        Args, settings,
+        usage::{self, UsageError},
+    },
     event::KernelTime,
     identify::Wanted,
     lookup::Output,
@@ -21,7 +24,6 @@ use crate::{
         Begin, End, Entries, Entry, Unreadable,
         file::{Input, Kind},
     },
-    trace::{self, UsageError},
 };
 
 /// Tells what the files say, from their beginning to the summary.
@@ -29,7 +31,7 @@ use crate::{
 /// # Errors
 /// If they cannot be read ([`Unreadable`]), the command line makes no sense with them, or stdout cannot be written.
 pub fn run(args: &Args) -> Result<()> {
-    trace::check_selection(args)?;
+    usage::check(args)?;
     let first = args.read.files.first().context("no file to read")?;
     let input = Input::open(first)?;
     let (name, is_live) = (input.name.clone(), input.is_live);
@@ -103,14 +105,14 @@ fn is_selective(args: &Args) -> bool {
 
 /// The pipeline as the file wants it, for whom the command line selects.
 fn pipeline(args: &Args, begin: &Begin) -> Pipeline<Told> {
-    let timeout = args.timeout.map(trace::nanoseconds).or(begin.timeout);
-    let selection = trace::selection(args);
+    let timeout = args.timeout.map(settings::nanoseconds).or(begin.timeout);
+    let selection = settings::selection(args);
     let wanted = Wanted::of_namespace(begin.namespace.clone()).on_nodes(begin.namespaces.clone()).and(
         selection,
         args.pid,
         args.comm.clone(),
     );
-    Pipeline::new(Told::default(), wanted, trace::limits(timeout), begin.sight)
+    Pipeline::new(Told::default(), wanted, settings::limits(timeout), begin.sight)
 }
 
 /// Plays all entries behind the first into the pipeline; `tell` hears what comes out, and says whether more is wanted. Returns

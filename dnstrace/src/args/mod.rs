@@ -1,9 +1,11 @@
-//! The command line, as the user types it. [`crate::config::Config`] is what it means.
+//! The command line, as the user types it; [`settings`] is what it means, [`usage`] what it may not say.
 
 mod filter;
 mod metrics;
 mod read;
 mod record;
+pub mod settings;
+pub mod usage;
 mod view;
 
 use std::time::Duration;

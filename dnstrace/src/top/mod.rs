@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::sync::mpsc;
 
-use crate::{event::KernelTime, losses::Losses, statistics::Statistics, trace::UsageError};
+use crate::{args::usage::UsageError, event::KernelTime, losses::Losses, statistics::Statistics};
 
 pub use newest::{Newest, Sick};
 use rates::Rates;

@@ -20,6 +20,8 @@ pub enum Exit {
     NoTarget = 5,
     /// A file cannot be read.
     Unreadable = 6,
+    /// The labels of pods are not known, and are needed.
+    NoLabels = 7,
 }
 
 impl Exit {
@@ -30,8 +32,10 @@ impl Exit {
             Some(Refusal::KernelTooOld(_) | Refusal::NoBtf(_)) => return Self::KernelUnusable,
             None => {}
         }
-        if error.is::<TargetError>() {
-            return Self::NoTarget;
+        match error.downcast_ref::<TargetError>() {
+            Some(TargetError::NoLabels(_)) => return Self::NoLabels,
+            Some(_) => return Self::NoTarget,
+            None => {}
         }
         if error.is::<crate::args::usage::UsageError>() {
             return Self::Usage;

@@ -41,6 +41,7 @@ pub mod sinks;
 pub mod source;
 pub mod statistics;
 pub mod stdout;
+pub mod tellers;
 pub mod terminal;
 pub mod top;
 pub mod trace;

@@ -11,7 +11,7 @@ use crate::{
         usage::{self, UsageError},
     },
     event::KernelTime,
-    identify::Wanted,
+    identify::{TargetError, Wanted},
     lookup::Output,
     merge::Merged,
     output::{Nodes, WallClock, escape},
@@ -59,6 +59,10 @@ pub fn run(args: &Args) -> Result<()> {
         // A recording that was made with --count is read to its end all the same: there it says what was lost.
         Ok(!(sinks.is_closed() || args.count.is_some() && sinks.is_done()))
     })?;
+    if args.selector.is_some() && !pipeline.owners().has_labels() {
+        let why = "no pod of the recording has any, as nobody told them when it was made: leave out -l";
+        return Err(TargetError::NoLabels(Some(why.to_owned())).into());
+    }
     for note in &end.notes {
         eprintln!("dnstrace: {}", escape(note));
     }
@@ -94,8 +98,10 @@ fn open(first: Input, files: &[PathBuf], ports: &[u16]) -> Result<Box<dyn Entrie
 
 /// Whether the command line asks for some owners alone.
 fn is_selective(args: &Args) -> bool {
-    let named = !args.pods.is_empty() || !args.target.is_empty() || args.namespace.is_some();
+    let named = !args.pods.is_empty() || !args.target.is_empty();
     named
+        || args.namespace.is_some()
+        || args.selector.is_some()
         || args.container.is_some()
         || args.all_namespaces
         || args.host
@@ -107,11 +113,8 @@ fn is_selective(args: &Args) -> bool {
 fn pipeline(args: &Args, begin: &Begin) -> Pipeline<Told> {
     let timeout = args.timeout.map(settings::nanoseconds).or(begin.timeout);
     let selection = settings::selection(args);
-    let wanted = Wanted::of_namespace(begin.namespace.clone()).on_nodes(begin.namespaces.clone()).and(
-        selection,
-        args.pid,
-        args.comm.clone(),
-    );
+    let wanted =
+        Wanted::of(begin.scope()).on_nodes(begin.scopes.clone()).and(selection, args.pid, args.comm.clone());
     Pipeline::new(Told::default(), wanted, settings::limits(timeout), begin.sight)
 }
 

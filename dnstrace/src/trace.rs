@@ -3,10 +3,14 @@
 mod begin;
 mod ends;
 mod finish;
+mod hear;
 mod losses;
 mod wishes;
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    collections::BTreeSet,
+    io::{self, IsTerminal as _},
+};
 
 use anyhow::{Context as _, Result};
 use dnstrace_ebpf::config::Config;
@@ -17,7 +21,7 @@ use crate::{
     capture::{Capture, Request, hooks::Needs, preflight::Facts},
     doh,
     event::{Event, KernelTime},
-    identify::{Identifier, Roots, Version, Wanted},
+    identify::{Identifier, Roots, Teller, Version, Wanted},
     kernel_counters::Baseline,
     metrics::{Ask, Metrics, Snapshot},
     output::{EndReason, Nodes, Status, WallClock},
@@ -25,6 +29,7 @@ use crate::{
     recording::{self, Node, Recorded},
     sinks::Sinks,
     source::{Batch, Begin, Live, live},
+    tellers::Tellers,
     top::{Newest, Top},
 };
 
@@ -46,7 +51,8 @@ pub async fn run(args: &Args) -> Result<()> {
     let node = live::node_name();
     let mut identifier =
         Identifier::new(Roots::default()).context("cannot read the node's cgroups")?.on_node(node.clone());
-    let target = identifier.resolve(&settings::selection(args))?;
+    let mut tellers = Tellers::default();
+    let target = hear::resolve(&mut identifier, &settings::selection(args), &mut tellers).await?;
     let request = Request {
         config: Config { target: config.target | listing(&target), ..config },
         cgroup_v1: identifier.hierarchy().version == Version::V1,
@@ -79,8 +85,9 @@ pub async fn run(args: &Args) -> Result<()> {
         sight,
         host_netns: host,
         nodes: Default::default(),
-        namespaces: Default::default(),
-        namespace: target.namespace.clone(),
+        scopes: Default::default(),
+        namespace: target.scope.namespace.clone(),
+        selector: target.scope.selector.clone(),
         knows_owners: true,
         description: description(&node, &target, &args.ports),
     };
@@ -96,9 +103,11 @@ pub async fn run(args: &Args) -> Result<()> {
     let mut trace = Trace {
         baseline: Baseline::read(&proc, &capture.totals()?, host),
         live: Live::new(capture, ring),
-        pipeline: Recorded::new(identifier, Wanted::of_namespace(target.namespace), limits, sight, recorder),
+        pipeline: Recorded::new(identifier, Wanted::of(target.scope), limits, sight, recorder),
         sinks,
         wishes: Wishes::new(metrics)?,
+        tellers,
+        failures_said: BTreeSet::new(),
         begin,
     };
     trace.sinks.status(&started, begin)?;
@@ -119,6 +128,9 @@ struct Trace {
     sinks: Sinks,
     baseline: Baseline,
     wishes: Wishes,
+    tellers: Tellers,
+    /// Of whom it was said that they cannot tell.
+    failures_said: BTreeSet<Teller>,
     begin: KernelTime,
 }
 
@@ -142,6 +154,7 @@ impl Trace {
                         break;
                     }
                 },
+                (teller, news) = self.tellers.next() => self.hear(teller, news)?,
                 batch = self.live.next() => self.take(batch.context("cannot read the kernel's events")?)?,
             }
         }
@@ -166,6 +179,7 @@ impl Trace {
             self.live.capture.add_cgroup(cgroup)?;
         }
         self.sinks.tell(self.pipeline.advance(batch.until))?;
+        self.ask_tellers()?;
         self.sinks.flush()?;
         self.show()
     }

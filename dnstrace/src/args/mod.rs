@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::capture::AttachMode;
+use crate::{capture::AttachMode, identify::Selector};
 
 pub use filter::FilterArgs;
 pub use metrics::MetricsArgs;
@@ -43,11 +43,17 @@ pub struct Args {
     #[arg(short, long, value_name = "NAMESPACE", conflicts_with_all = ["all_namespaces", "host"])]
     pub namespace: Option<String>,
 
+    /// Pods with such labels, as kubectl selects them: app=cart, 'tier!=db', 'env in (a,b)', x, '!y', with commas between them;
+    /// with -n of that namespace. Labels come from the container runtime (--cri-socket), or from a recording.
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with_all = ["target", "pods", "host"])]
+    pub selector: Option<Selector>,
+
     /// Only this container of the pod.
     #[arg(short, long, value_name = "NAME", conflicts_with_all = ["all_namespaces", "host"])]
     pub container: Option<String>,
 
-    /// Wait for a pod that is not there yet: every pod whose name begins like this is traced from its start.
+    /// Wait for a pod that is not there yet: every pod whose name begins like this, or with such labels, is traced from its
+    /// start.
     #[arg(long, conflicts_with_all = ["all_namespaces", "host"])]
     pub wait: bool,
 
@@ -160,7 +166,7 @@ Examples:
   dnstrace -r trace.pcapng -p cart         what a recording tells of a pod; needs no root
 
 Exit codes: 0 done, 1 failure, 2 wrong usage, 3 not permitted, 4 kernel not usable,
-5 no such pod or not exactly one, 6 a file that cannot be read";
+5 no such pod or not exactly one, 6 a file that cannot be read, 7 labels of pods not known";
 
 /// Bytes of a ring: a power of two that the kernel takes.
 fn ring_size(text: &str) -> Result<u32, String> {

@@ -66,6 +66,7 @@ pub fn selection(args: &Args) -> Selection {
     Selection {
         namespace: args.namespace.clone(),
         pods: args.target.iter().chain(&args.pods).cloned().collect(),
+        selector: args.selector.clone(),
         container: args.container.clone(),
         wait: args.wait,
         all: args.all_namespaces,

@@ -17,7 +17,7 @@ pub enum UsageError {
     ContainerWithoutPod,
     #[error("--top needs a terminal: without one, -o json and --metrics tell programs what it shows")]
     NotATerminal,
-    #[error("--wait needs to know which pod: add --pod")]
+    #[error("--wait needs to know which pod: add --pod or --selector")]
     WaitWithoutPod,
     #[error("--columns is for the table: leave out -o json, or -o wide, which has them all")]
     ColumnsWithoutTable,
@@ -38,7 +38,7 @@ pub fn check(args: &Args) -> Result<(), UsageError> {
         () if !args.view.columns.is_empty() && args.output != Format::Table => {
             Err(UsageError::ColumnsWithoutTable)
         }
-        () if args.wait && !has_pod => Err(UsageError::WaitWithoutPod),
+        () if args.wait && !has_pod && args.selector.is_none() => Err(UsageError::WaitWithoutPod),
         () => Ok(()),
     }
 }

@@ -1,16 +1,18 @@
 //! Whose socket it is: from a cgroup and a process to the pod, the container, or the service of the host.
 //!
 //! Without an API server: [`hierarchy`] turns a cgroup's id into its path, [`cgroup_path`] reads the path,
-//! [`pods`] knows the names. [`target`] goes the other way: from what the user asked for to cgroups and network
+//! [`pods`] knows the names, and [`facts`] is what others may tell of pods. [`target`] goes the other way: from what the user asked for to cgroups and network
 //! namespaces; [`follow`] keeps to it when a pod or container starts anew.
 
 pub mod cgroup_path;
+pub mod facts;
 pub mod follow;
 pub mod hierarchy;
 mod netns;
 pub mod pods;
 mod resolv_conf_files;
 mod resolver;
+mod selector;
 pub mod target;
 mod wanted;
 
@@ -20,11 +22,13 @@ use dnstrace_ebpf::wire::MAX_CGROUP_PATH;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
+pub use facts::{ContainerFacts, Labels, PodFacts, Teller};
 pub use hierarchy::{Hierarchy, Version};
 pub use netns::of as netns_of;
 pub use resolver::{Likeness, ResolverConfig, ResolverFlag};
+pub use selector::{Selector, SelectorError};
 pub use target::{Listing, Selection, Target, TargetError};
-pub use wanted::Wanted;
+pub use wanted::{Scope, Wanted};
 
 use crate::event::{CgroupMade, KernelTime, Task};
 use follow::Follower;
@@ -67,6 +71,9 @@ pub struct Pod {
     pub name: Option<Arc<str>>,
     /// UID, or hash of a static pod.
     pub uid: String,
+    /// Those that its user gave it; none if nobody has told.
+    #[serde(default)]
+    pub labels: Option<Arc<Labels>>,
 }
 
 /// A container.
@@ -146,6 +153,10 @@ pub struct Identifier {
     follower: Follower,
     /// When the hierarchy was walked last.
     walked: Option<u64>,
+    /// Whether a pod has shown up of which something is missing that others may know.
+    wonders: bool,
+    /// Whether a pod has asked something whose name was not known.
+    is_nameless: bool,
     forgotten: u64,
 }
 
@@ -166,6 +177,8 @@ impl Identifier {
             resolv_conf_files,
             follower: Follower::default(),
             walked: None,
+            wonders: false,
+            is_nameless: false,
             forgotten: 0,
         };
         // What runs now may be gone when its first message is read.
@@ -179,7 +192,7 @@ impl Identifier {
         Self { node, ..self }
     }
 
-    /// How many cgroups and names had to be given up for want of room: should they speak again, they may stay
+    /// How many cgroups, names and labels had to be given up for want of room: should they speak again, they may stay
     /// without a name.
     pub fn forgotten(&self) -> u64 {
         self.forgotten + self.names.forgotten()
@@ -204,6 +217,26 @@ impl Identifier {
         let target = target::resolve(selection, &self.hierarchy, &mut self.names, &self.roots.proc)?;
         self.follower = Follower::new(target.wanted.clone());
         Ok(target)
+    }
+
+    /// Takes in what somebody tells of a pod, at any time and in any order. Who was named before without it is named with it
+    /// from now on.
+    pub fn learn(&mut self, teller: Teller, facts: &PodFacts) {
+        if self.names.learn(teller, facts) {
+            // Found out again from what is remembered, which costs little: pods come and go by the second, not faster.
+            self.owners.clear();
+        }
+    }
+
+    /// Whether a pod has shown up since the last call whose name, labels or container's name is missing: those who know are
+    /// to be asked.
+    pub fn take_question(&mut self) -> bool {
+        std::mem::take(&mut self.wonders)
+    }
+
+    /// Whether a pod has asked something, or was asked, whose name was not known.
+    pub fn is_nameless(&self) -> bool {
+        self.is_nameless
     }
 
     /// The cgroups of the target that started since the last call. `now` is event time in nanoseconds.
@@ -250,13 +283,17 @@ impl Identifier {
             let name = self.names.pod(&uid, now);
             is_complete &= name.is_some();
             let (namespace, name) = name.map(|pod| (pod.namespace, pod.name)).unzip();
-            Arc::new(Pod { namespace, name, uid })
+            let labels = self.names.labels(&uid);
+            self.wonders |= labels.is_none();
+            Arc::new(Pod { namespace, name, uid, labels })
         });
         let container = parsed.container.map(|container| {
             let name = if pod.is_some() { self.names.container(&container.id, now) } else { None };
             is_complete &= name.is_some() || pod.is_none();
             Arc::new(Container { name, id: container.id, runtime: container.runtime.into() })
         });
+        self.wonders |= !is_complete;
+        self.is_nameless |= pod.as_ref().is_some_and(|pod| pod.name.is_none());
         let unit = parsed.unit.map(Arc::from);
         let cgroup = Some(path.clone());
         (
@@ -278,6 +315,10 @@ impl Owners for Identifier {
         if made.path.len() < MAX_CGROUP_PATH - 1 {
             self.remember(made.cgroup, made.path.as_str().into());
             self.follower.note(made);
+            let parsed = cgroup_path::parse(&made.path);
+            let container = parsed.container.as_ref().map(|container| container.id.as_str());
+            // Asked now, its name is there when its program asks.
+            self.wonders |= parsed.pod_uid.is_some_and(|uid| !self.names.is_known(&uid, container));
         }
     }
 

@@ -1,4 +1,5 @@
-//! Names for pods and containers, out of the directories that the kubelet makes for their logs.
+//! Names for pods and containers, out of the directories that the kubelet makes for their logs, and what others tell of
+//! them.
 
 use std::{
     fmt, fs,
@@ -9,7 +10,10 @@ use std::{
 
 use lru::LruCache;
 
-use super::cgroup_path;
+use super::{
+    cgroup_path,
+    facts::{self, Labels, PodFacts, Teller},
+};
 
 /// A directory is read again for a name that is missing at most this often, in nanoseconds.
 const RESCAN: u64 = 50_000_000;
@@ -29,14 +33,22 @@ impl fmt::Display for PodName {
     }
 }
 
-/// What the log directories say. The dead are remembered; when there are too many, the longest dead go first.
+/// What is known of a pod.
+#[derive(Debug)]
+struct Known {
+    name: PodName,
+    /// Its labels, and who told them.
+    labels: Option<(Teller, Arc<Labels>)>,
+}
+
+/// What the log directories and others say. The dead are remembered; when there are too many, the longest dead go first.
 #[derive(Debug)]
 pub struct Names {
     /// `/var/log/pods`: a directory `<namespace>_<name>_<uid>` a pod.
     pods_log: PathBuf,
     /// `/var/log/containers`: a link `<pod>_<namespace>_<container>-<id>.log` a container.
     containers_log: PathBuf,
-    pods: LruCache<String, PodName>,
+    pods: LruCache<String, Known>,
     containers: LruCache<String, Arc<str>>,
     /// When the directories were read last.
     scanned: Option<u64>,
@@ -63,8 +75,8 @@ impl Names {
     pub fn scan(&mut self, now: u64) {
         self.scanned = Some(now);
         for name in entries(&self.pods_log) {
-            if let Some((uid, pod)) = pod_directory(&name) {
-                self.forgotten += keep(&mut self.pods, &uid, pod);
+            if let Some((uid, name)) = pod_directory(&name) {
+                self.forgotten += keep(&mut self.pods, &uid, Known { name, labels: None });
             }
         }
         for name in entries(&self.containers_log) {
@@ -79,7 +91,52 @@ impl Names {
         if !self.pods.contains(uid) {
             self.rescan(now);
         }
-        self.pods.get(uid).cloned()
+        self.pods.get(uid).map(|pod| pod.name.clone())
+    }
+
+    /// The labels of the pod with this UID; none if nobody has told them.
+    pub fn labels(&mut self, uid: &str) -> Option<Arc<Labels>> {
+        self.pods.get(uid)?.labels.as_ref().map(|(_, labels)| labels.clone())
+    }
+
+    /// Whether somebody has told the labels of any pod.
+    pub fn has_labels(&self) -> bool {
+        self.pods.iter().any(|(_, pod)| pod.labels.is_some())
+    }
+
+    /// Whether a pod has its name and labels, and this container of it a name. Asks nobody.
+    pub fn is_known(&self, uid: &str, container: Option<&str>) -> bool {
+        self.pods.peek(uid).is_some_and(|pod| pod.labels.is_some())
+            && container.is_none_or(|id| self.containers.contains(id))
+    }
+
+    /// Takes in what is told of a pod, if names and ids have the shape that they must have. Returns whether that was news.
+    pub fn learn(&mut self, teller: Teller, facts: &PodFacts) -> bool {
+        let is_pod = is_label(&facts.namespace) && is_subdomain(&facts.name);
+        let Some(uid) = cgroup_path::pod_uid(&facts.uid).filter(|_| is_pod) else { return false };
+        let mut is_news = false;
+        if !self.pods.contains(&uid) {
+            let name = PodName { namespace: facts.namespace.clone(), name: facts.name.clone() };
+            self.forgotten += keep(&mut self.pods, &uid, Known { name, labels: None });
+            is_news = true;
+        }
+        if let (Some(told), Some(pod)) = (&facts.labels, self.pods.get_mut(&uid)) {
+            let (told, left_out) = facts::kept(told);
+            let is_better =
+                |(by, labels): &(Teller, Arc<Labels>)| teller >= *by && (teller != *by || *labels != told);
+            if pod.labels.as_ref().is_none_or(is_better) {
+                pod.labels = Some((teller, told));
+                self.forgotten += left_out;
+                is_news = true;
+            }
+        }
+        for container in &facts.containers {
+            if is_container(&container.id, &container.name) && !self.containers.contains(&container.id) {
+                self.forgotten += keep(&mut self.containers, &container.id, container.name.clone());
+                is_news = true;
+            }
+        }
+        is_news
     }
 
     /// The name of the container with this id.
@@ -92,10 +149,10 @@ impl Names {
 
     /// All pods that are known, running or not.
     pub fn pods(&self) -> impl Iterator<Item = &PodName> {
-        self.pods.iter().map(|(_, pod)| pod)
+        self.pods.iter().map(|(_, pod)| &pod.name)
     }
 
-    /// How many names had to be given up for want of room.
+    /// How many names and labels had to be given up for want of room.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
     }
@@ -137,7 +194,11 @@ fn pod_directory(directory: &str) -> Option<(String, PodName)> {
 /// Id and container name out of `<pod>_<namespace>_<container>-<id>.log`.
 fn container_link(link: &str) -> Option<(&str, Arc<str>)> {
     let (container, id) = link.strip_suffix(".log")?.rsplit_once('_')?.1.rsplit_once('-')?;
-    (is_label(container) && cgroup_path::is_hex(id, 64)).then(|| (id, container.into()))
+    is_container(id, container).then(|| (id, container.into()))
+}
+
+fn is_container(id: &str, name: &str) -> bool {
+    is_label(name) && cgroup_path::is_hex(id, 64)
 }
 
 /// A label of RFC 1123, as Kubernetes wants it for namespaces and containers.

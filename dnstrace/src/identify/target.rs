@@ -12,6 +12,8 @@ use super::{
     hierarchy::{Hierarchy, id, subdirectories},
     netns,
     pods::{Names, PodName},
+    selector::Selector,
+    wanted::Scope,
 };
 
 /// Pods' cgroups lie no deeper below the root: kind's nested nodes have 6.
@@ -27,6 +29,8 @@ pub struct Selection {
     pub namespace: Option<String>,
     /// Names, beginnings of names, or `namespace/name`.
     pub pods: Vec<String>,
+    /// Pods with such labels.
+    pub selector: Option<Selector>,
     pub container: Option<String>,
     /// A pod that is not there is waited for.
     pub wait: bool,
@@ -55,8 +59,8 @@ pub struct Target {
     pub cgroups: BTreeSet<u64>,
     /// Inode numbers of network namespaces of the pods' own.
     pub netns: BTreeSet<u32>,
-    /// Beyond the lists, only pods of this namespace: pods that start later are told apart by name only.
-    pub namespace: Option<String>,
+    /// Beyond the lists, only these pods: those that start later are told apart by name and labels only.
+    pub scope: Scope,
     /// What the lists stand for: it may start anew while the trace runs.
     pub wanted: BTreeSet<Wanted>,
     /// For the user, in a sentence: `pod shop/cart-7d4f`.
@@ -83,6 +87,13 @@ pub enum TargetError {
     AmbiguousPod { wanted: String, candidates: Vec<String> },
     #[error("no pod of namespace {wanted} runs on this node; {}", hint(near))]
     UnknownNamespace { wanted: String, near: Vec<String> },
+    #[error(
+        "no pod with labels {wanted} runs on this node; look with: kubectl get pods -A --show-labels (--wait waits for one)"
+    )]
+    NoneSelected { wanted: String },
+    /// With what whoever should have told says.
+    #[error("the labels of the pods are not known, which -l needs: {}", .0.as_deref().unwrap_or("nobody tells them"))]
+    NoLabels(Option<String>),
     #[error("pod {pod} has no running container {wanted}; {}", instead(have))]
     UnknownContainer { pod: String, wanted: String, have: Vec<String> },
     #[error(
@@ -118,6 +129,7 @@ fn instead(have: &[String]) -> String {
 #[derive(Clone, Debug)]
 struct Running {
     pod: PodName,
+    uid: String,
     directory: PathBuf,
     cgroup: u64,
 }
@@ -139,7 +151,7 @@ pub(super) fn resolve(
     if selection.host {
         return Ok(listed(Listing::AllBut, kubepods(), "what runs outside pods".to_owned()));
     }
-    if selection.all {
+    if selection.all && selection.selector.is_none() {
         let roots = kubepods();
         return if roots.is_empty() {
             Err(TargetError::NoPods)
@@ -147,10 +159,17 @@ pub(super) fn resolve(
             Ok(listed(Listing::Only, roots, "all pods".to_owned()))
         };
     }
-    if selection.namespace.is_none() && selection.pods.is_empty() {
+    if selection.namespace.is_none() && selection.pods.is_empty() && selection.selector.is_none() {
         return Ok(listed(Listing::Everything, BTreeSet::new(), "all pods and host services".to_owned()));
     }
-    let running = match running(hierarchy, names) {
+    let running = running(hierarchy, names);
+    if let Some(selector) = &selection.selector {
+        return match running {
+            Ok(_) | Err(TargetError::NoNames(_)) if !names.has_labels() => Err(TargetError::NoLabels(None)),
+            running => selected(selector, selection, &running?, names, kubepods()),
+        };
+    }
+    let running = match running {
         Err(TargetError::NoPods) if selection.wait && !selection.pods.is_empty() => Vec::new(),
         running => running?,
     };
@@ -161,7 +180,8 @@ pub(super) fn resolve(
 }
 
 fn listed(listing: Listing, cgroups: BTreeSet<u64>, description: String) -> Target {
-    Target { listing, cgroups, netns: BTreeSet::new(), namespace: None, wanted: BTreeSet::new(), description }
+    let (netns, wanted, scope) = Default::default();
+    Target { listing, cgroups, netns, scope, wanted, description }
 }
 
 fn whole_namespace(
@@ -175,7 +195,32 @@ fn whole_namespace(
         return Err(TargetError::UnknownNamespace { wanted: namespace.to_owned(), near });
     }
     let mut target = listed(Listing::Only, roots, format!("all pods of namespace {namespace}"));
-    target.namespace = Some(namespace.to_owned());
+    target.scope.namespace = Some(namespace.to_owned());
+    Ok(target)
+}
+
+/// Labels, as names, cannot be known to the kernel for pods that start later: all pods are seen, and others dropped.
+fn selected(
+    selector: &Selector,
+    selection: &Selection,
+    running: &[Running],
+    names: &mut Names,
+    roots: BTreeSet<u64>,
+) -> Result<Target, TargetError> {
+    let scope = Scope { namespace: selection.namespace.clone(), selector: Some(selector.clone()) };
+    let mut of_namespace = running
+        .iter()
+        .filter(|pod| scope.namespace.as_deref().is_none_or(|namespace| *pod.pod.namespace == *namespace));
+    let is_there =
+        of_namespace.any(|pod| names.labels(&pod.uid).is_some_and(|labels| selector.matches(&labels)));
+    let now = match is_there {
+        true => "",
+        false if selection.wait => " (not there yet: waiting for it)",
+        false => return Err(TargetError::NoneSelected { wanted: selector.to_string() }),
+    };
+    let namespace = scope.namespace.as_ref().map_or_else(String::new, |name| format!(" of namespace {name}"));
+    let mut target = listed(Listing::Only, roots, format!("pods{namespace} with labels {selector}{now}"));
+    target.scope = scope;
     Ok(target)
 }
 
@@ -313,7 +358,7 @@ fn running(hierarchy: &Hierarchy, names: &mut Names) -> Result<Vec<Running>, Tar
     for (directory, uid) in pod_directories(hierarchy) {
         let Ok(cgroup) = id(&directory) else { continue };
         match names.pod(&uid, 0) {
-            Some(pod) => found.push(Running { pod, directory, cgroup }),
+            Some(pod) => found.push(Running { pod, uid, directory, cgroup }),
             None => nameless += 1,
         }
     }

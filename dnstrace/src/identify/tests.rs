@@ -9,6 +9,8 @@ use std::{
 use super::*;
 use crate::event::KernelTime;
 
+mod told;
+
 const CART_UID: &str = "0e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
 const WEB_UID: &str = "1e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
 const DNS_UID: &str = "2e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
@@ -183,7 +185,7 @@ fn everything_all_pods_a_namespace_and_the_host() {
     let host = resolve(&Selection { host: true, ..Selection::default() });
     assert_eq!((host.listing, &host.cgroups), (Listing::AllBut, &roots));
     let shop = resolve(&Selection { namespace: Some("shop".into()), ..Selection::default() });
-    assert_eq!((shop.listing, shop.namespace.as_deref()), (Listing::Only, Some("shop")));
+    assert_eq!((shop.listing, shop.scope.namespace.as_deref()), (Listing::Only, Some("shop")));
 }
 
 #[test]

@@ -2,31 +2,48 @@
 
 use std::collections::BTreeMap;
 
-use super::{Owner, Selection};
+use serde::{Deserialize, Serialize};
+
+use super::{Owner, Selection, Selector};
 use crate::event::Task;
+
+/// Which pods a live trace wants of those that the kernel was asked for, as it cannot know them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// Only pods of this namespace.
+    pub namespace: Option<String>,
+    /// Only pods with such labels.
+    pub selector: Option<Selector>,
+}
+
+impl Scope {
+    fn is(&self, owner: &Owner) -> bool {
+        self.namespace.as_ref().is_none_or(|wanted| is_of_namespace(owner, wanted))
+            && self.selector.as_ref().is_none_or(|wanted| has_labels(owner, wanted, true))
+    }
+}
 
 /// All conditions that an owner must meet.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Only pods of this namespace, as a live trace of a whole namespace has it.
-    namespace: Option<String>,
+    scope: Scope,
     /// Likewise on some nodes, by their names.
-    on_nodes: BTreeMap<String, String>,
+    on_nodes: BTreeMap<String, Scope>,
     selection: Selection,
     pid: Option<u32>,
     comm: Option<String>,
 }
 
 impl Wanted {
-    /// Everybody; with a `namespace`, its pods.
-    pub fn of_namespace(namespace: Option<String>) -> Self {
-        Self { namespace, ..Self::default() }
+    /// Everybody, or the pods of a `scope` that is narrower.
+    pub fn of(scope: Scope) -> Self {
+        Self { scope, ..Self::default() }
     }
 
-    /// Of these, on each of these nodes only pods of its namespace.
+    /// Of these, on each of these nodes only those of its scope.
     #[must_use]
-    pub fn on_nodes(self, namespaces: BTreeMap<String, String>) -> Self {
-        Self { on_nodes: namespaces, ..self }
+    pub fn on_nodes(self, scopes: BTreeMap<String, Scope>) -> Self {
+        Self { on_nodes: scopes, ..self }
     }
 
     /// Of these, who is selected, the process of this id and processes of this name. A pod is named by its name or the
@@ -39,14 +56,15 @@ impl Wanted {
     /// Whether a task is wanted.
     pub fn is(&self, owner: &Owner, task: &Task) -> bool {
         let on_node = owner.node.as_deref().and_then(|node| self.on_nodes.get(node));
-        [self.namespace.as_ref(), on_node].iter().flatten().all(|wanted| is_of_namespace(owner, wanted))
+        self.scope.is(owner)
+            && on_node.is_none_or(|scope| scope.is(owner))
             && self.is_selected(owner)
             && self.pid.is_none_or(|pid| task.pid == pid)
             && self.comm.as_ref().is_none_or(|comm| is_called(task, comm))
     }
 
     fn is_selected(&self, owner: &Owner) -> bool {
-        let Selection { namespace, pods, container, all, host, wait: _ } = &self.selection;
+        let Selection { namespace, pods, selector, container, all, host, wait: _ } = &self.selection;
         if *host {
             return owner.pod.is_none();
         }
@@ -61,7 +79,8 @@ impl Wanted {
                 None => is_pod(owner, namespace, wanted),
             }),
         };
-        is_wanted_pod && container.as_deref().is_none_or(|wanted| is_container(owner, wanted))
+        let has_labels = selector.as_ref().is_none_or(|wanted| has_labels(owner, wanted, false));
+        is_wanted_pod && has_labels && container.as_deref().is_none_or(|wanted| is_container(owner, wanted))
     }
 }
 
@@ -69,6 +88,12 @@ impl Wanted {
 fn is_of_namespace(owner: &Owner, wanted: &str) -> bool {
     let pod = owner.pod.as_ref();
     pod.is_some_and(|pod| pod.namespace.as_deref().is_none_or(|namespace| namespace == wanted))
+}
+
+/// A pod whose labels nobody has told may have such: whether it is shown rather than missed, says `unknown`.
+fn has_labels(owner: &Owner, wanted: &Selector, unknown: bool) -> bool {
+    let labels = owner.pod.as_ref().map(|pod| pod.labels.as_ref());
+    labels.is_some_and(|labels| labels.map_or(unknown, |labels| wanted.matches(labels)))
 }
 
 fn is_pod(owner: &Owner, namespace: Option<&str>, wanted: &str) -> bool {

@@ -100,8 +100,7 @@ impl Merged {
             }
             time = time.min(trace.node.time(head.begin.time));
         }
-        let of_namespace = |head: &Head| Some((head.node.name.clone(), head.begin.namespace.clone()?));
-        let namespaces = heads.iter().filter_map(of_namespace);
+        let scopes = heads.iter().map(|head| (head.node.name.clone(), head.begin.scope()));
         let descriptions: Vec<_> = heads.iter().map(|head| head.begin.description.as_str()).collect();
         Some(Begin {
             time,
@@ -110,7 +109,8 @@ impl Merged {
             sight: self.sight(),
             nodes,
             namespace: None,
-            namespaces: namespaces.collect(),
+            selector: None,
+            scopes: scopes.collect(),
             description: descriptions.join("; "),
             ..first.begin.clone()
         })

@@ -48,8 +48,9 @@ fn record(directory: &Path, name: &str, booted: i64, pod: &str, events: Vec<Even
         sight: Sight::default(),
         host_netns: Some(HOST),
         nodes: BTreeMap::new(),
-        namespaces: BTreeMap::new(),
+        scopes: BTreeMap::new(),
         namespace: None,
+        selector: None,
         knows_owners: true,
         description: format!("a recording of {name}"),
     };
@@ -63,7 +64,8 @@ fn record(directory: &Path, name: &str, booted: i64, pod: &str, events: Vec<Even
         ports: vec![53],
         begin,
     };
-    let pod = Pod { namespace: Some("shop".into()), name: Some(pod.into()), uid: pod.to_owned() };
+    let pod =
+        Pod { namespace: Some("shop".into()), name: Some(pod.into()), uid: pod.to_owned(), labels: None };
     let owner = Owner { pod: Some(pod.into()), ..Owner::default() };
     let time = events.last().unwrap().time();
     let losses = Losses { out_of_order: 2, ..Losses::default() };
@@ -159,7 +161,7 @@ fn recordings(directory: &Path, ahead: i64) -> Vec<PathBuf> {
 fn replayed(files: Vec<PathBuf>) -> (Begin, Vec<Query>, crate::source::End) {
     let mut entries = Merged::open(files.into_iter().map(|file| vec![file]).collect()).unwrap();
     let Some(Entry::Begin(begin)) = entries.next().unwrap() else { panic!("no beginning") };
-    let wanted = Wanted::of_namespace(None);
+    let wanted = Wanted::default();
     let mut pipeline = Pipeline::new(Told::default(), wanted, Limits::default(), begin.sight);
     let mut out = Vec::new();
     let mut latest = KernelTime::default();

@@ -23,7 +23,7 @@ mod vocabulary;
 
 pub use escape::escape;
 pub use nodes::Nodes;
-pub use status::{AttachedHook, EndReason, MissingHook, Started, Status};
+pub use status::{AttachedHook, EndReason, MissingHook, NameSource, Started, Status};
 pub use units::WallClock;
 
 /// Words of the summary, for whoever shows the same counts otherwise.

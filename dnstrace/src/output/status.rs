@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::escape;
+
 /// Something about the trace rather than about what it traces. A shape of JSON as it is: the core knows none of it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -20,11 +22,33 @@ pub enum Status {
         /// Hooks that could not be.
         missing: Vec<MissingHook>,
     },
+    /// Names or labels of pods are missing for want of somebody who tells them. That is tried again and again.
+    SourceFailed {
+        /// Who that is.
+        source: NameSource,
+        /// Why it does not, and what to do.
+        why: String,
+    },
+    /// It tells them again.
+    SourceRecovered {
+        /// Who.
+        source: NameSource,
+    },
     /// It ends. The summary follows.
     Ended {
         /// Why.
         reason: EndReason,
     },
+}
+
+/// Who tells names and labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NameSource {
+    /// The container runtime, by its CRI socket.
+    ContainerRuntime,
+    /// The API server.
+    ApiServer,
 }
 
 /// What is traced, where and by what.
@@ -96,7 +120,20 @@ impl Status {
                 format!("dnstrace: {module} was loaded: {attached} hooks attached to it\n")
                     + &without(missing)
             }
+            Self::SourceFailed { why, .. } => format!("dnstrace: {}\n", escape(why)),
+            Self::SourceRecovered { source } => {
+                format!("dnstrace: {} tells names and labels again\n", source.name())
+            }
             Self::Ended { .. } => String::new(),
+        }
+    }
+}
+
+impl NameSource {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ContainerRuntime => "the container runtime",
+            Self::ApiServer => "the API server",
         }
     }
 }

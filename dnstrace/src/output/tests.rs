@@ -35,8 +35,13 @@ fn owner() -> Owner {
     Owner {
         node: Some("worker-1".into()),
         pod: Some(
-            Pod { namespace: Some("shop".into()), name: Some("cart-7d4f".into()), uid: "0e5d7c2a".into() }
-                .into(),
+            Pod {
+                namespace: Some("shop".into()),
+                name: Some("cart-7d4f".into()),
+                uid: "0e5d7c2a".into(),
+                labels: Some(std::sync::Arc::new([("app".to_owned(), "cart".to_owned())].into())),
+            }
+            .into(),
         ),
         container: Some(
             Container { name: Some("cart".into()), id: "4f1a".into(), runtime: "containerd".into() }.into(),

@@ -187,8 +187,9 @@ fn begin(has_begun: &mut bool, time: KernelTime, ready: &mut VecDeque<Entry>) {
         sight: Sight { clashes: false },
         host_netns: None,
         nodes: Default::default(),
-        namespaces: Default::default(),
+        scopes: Default::default(),
         namespace: None,
+        selector: None,
         knows_owners: false,
         description: "a capture of packets".to_owned(),
     })));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     event::{CgroupMade, Direction, Flow, StreamBytes},
-    identify::{Identifier, Roots, Wanted},
+    identify::{Identifier, Roots, Scope, Wanted},
     lookup::{Query, StrayReason, tests::without_lookups},
 };
 
@@ -31,7 +31,7 @@ fn pipeline() -> Pipeline<Identifier> {
     let identifier = Identifier::new(roots).unwrap();
     let mut pipeline = Pipeline::new(
         identifier,
-        Wanted::of_namespace(Some("shop".to_owned())),
+        Wanted::of(Scope { namespace: Some("shop".to_owned()), selector: None }),
         Limits::default(),
         Sight::default(),
     );

@@ -27,6 +27,11 @@ impl Default for Told {
 }
 
 impl Told {
+    /// Whether labels of any pod were told.
+    pub fn has_labels(&self) -> bool {
+        self.owners.iter().any(|(_, owner)| owner.pod.as_ref().is_some_and(|pod| pod.labels.is_some()))
+    }
+
     /// Takes note. Returns whether that is new.
     pub fn tell(&mut self, cgroup: u64, owner: &Owner) -> bool {
         if self.owners.get(&cgroup) == Some(owner) {

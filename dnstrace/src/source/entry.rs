@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Event, KernelTime},
-    identify::Owner,
+    identify::{Owner, Scope, Selector},
     lookup::Sight,
     losses::Losses,
 };
@@ -46,16 +46,26 @@ pub struct Begin {
     /// Of a trace of several nodes, their own network namespaces and their names.
     #[serde(default)]
     pub nodes: BTreeMap<u32, String>,
-    /// Of those that were captured, only pods of this namespace are wanted.
+    /// Of those that were captured, only pods of this namespace are wanted,
     pub namespace: Option<String>,
+    /// and only pods with such labels.
+    #[serde(default)]
+    pub selector: Option<Selector>,
     /// Of a trace of several nodes, likewise, by the names of the nodes.
     #[serde(default)]
-    pub namespaces: BTreeMap<String, String>,
+    pub scopes: BTreeMap<String, Scope>,
     /// Whether it is known who holds the sockets.
     pub knows_owners: bool,
     /// For the user, behind the file's name: `a recording of node-1: pod shop/cart-7d4f on port 53`. Comes from the file: not
     /// escaped.
     pub description: String,
+}
+
+impl Begin {
+    /// Which pods are wanted of those that were captured.
+    pub fn scope(&self) -> Scope {
+        Scope { namespace: self.namespace.clone(), selector: self.selector.clone() }
+    }
 }
 
 /// How a trace ended.

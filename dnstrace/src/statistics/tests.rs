@@ -87,7 +87,12 @@ fn letters_of_a_name_are_the_same_in_either_case() {
 #[test]
 fn pods_beyond_the_limit_are_counted_together() {
     let of_pod = |name: &str| {
-        let pod = Pod { namespace: Some("shop".into()), name: Some(name.into()), uid: name.to_owned() };
+        let pod = Pod {
+            namespace: Some("shop".into()),
+            name: Some(name.into()),
+            uid: name.to_owned(),
+            labels: None,
+        };
         Query { owner: Owner { pod: Some(pod.into()), ..Owner::default() }, ..answered_with(0) }
     };
     let queries = ["a", "b", "c", "d", "c", "a"].map(of_pod).to_vec();

@@ -169,7 +169,7 @@ impl Said {
     /// Traces what `traffic` does, with `-o json`, and returns the lines; nothing may have been lost.
     pub fn lines_of<T>(args: &[&str], traffic: impl FnOnce() -> Result<T>) -> Result<(Lines, T)> {
         let (said, done) = Self::of(&[&["-o", "json"], args].concat(), traffic)?;
-        ensure!(said.stderr.contains("nothing was lost"), "{}", said.stderr);
+        ensure!(said.stderr.contains("nothing was lost"), "{}\n{}", said.losses(), said.stderr);
         Ok((said.lines()?, done))
     }
 
@@ -180,6 +180,12 @@ impl Said {
         let said = tracer.end(Signal::SIGINT)?;
         ensure!(said.status.success(), "{said:?}");
         Ok((said, done))
+    }
+
+    /// The lines that tell losses, in one: the summary of a run shows one line of each failure.
+    fn losses(&self) -> String {
+        let lines = self.stderr.lines().filter(|line| LOSSES.iter().any(|loss| line.contains(loss)));
+        lines.collect::<Vec<_>>().join("; ")
     }
 
     /// What was printed as JSON.

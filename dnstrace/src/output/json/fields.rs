@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     dns::{Defect, Question, record_class, record_type},
     event::{Flow, KernelTime, Task, known_netns},
-    identify::Owner,
+    identify::{Labels, Owner},
     output::{WallClock, answer},
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Who<'a> {
     pod: Option<&'a str>,
     /// UID of the pod; null outside pods.
     pod_uid: Option<&'a str>,
+    /// Labels of the pod, those that its user gave it; null outside pods, and where nobody has told them.
+    labels: Option<&'a Labels>,
     /// Name of the container; null outside containers, and where it is not known.
     container: Option<&'a str>,
     /// Id of the container as its runtime names it; null outside containers.
@@ -96,6 +98,7 @@ impl<'a> Who<'a> {
             namespace: pod.and_then(|pod| pod.namespace.as_deref()),
             pod: pod.and_then(|pod| pod.name.as_deref()),
             pod_uid: pod.map(|pod| pod.uid.as_ref()),
+            labels: pod.and_then(|pod| pod.labels.as_deref()),
             container: container.and_then(|container| container.name.as_deref()),
             container_id: container.map(|container| container.id.as_ref()),
             unit: owner.and_then(|owner| owner.unit.as_deref()),

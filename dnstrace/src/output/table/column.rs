@@ -16,6 +16,7 @@ pub enum Column {
     Time,
     Query,
     Pod,
+    Labels,
     Container,
     Process,
     Thread,
@@ -93,10 +94,11 @@ impl Description {
 
 impl Column {
     /// All of them, in the order of `-o wide`.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Time,
         Self::Query,
         Self::Pod,
+        Self::Labels,
         Self::Container,
         Self::Process,
         Self::Thread,
@@ -128,6 +130,9 @@ impl Column {
                 .most(60)
                 .cut(Cut::Middle, 10)
                 .usual(),
+            Self::Labels => {
+                new("LABELS", 20, "labels of the pod, where they are known").most(60).cut(Cut::End, 10)
+            }
             Self::Container => new("CONTAINER", 12, "container of the pod").most(30).cut(Cut::Middle, 9),
             Self::Process => {
                 new("PROCESS", 18, "process, with its id on the node").most(30).cut(Cut::Middle, 8).usual()
@@ -162,6 +167,7 @@ impl Column {
             Self::Time => clock.time_of_day(row.time),
             Self::Query => number(row.query),
             Self::Pod => row.owner.map_or_else(nothing, |owner| pod(owner, nodes)),
+            Self::Labels => labels(row),
             Self::Container => container(row),
             Self::Process => {
                 let task = row.task.filter(|task| task.is_known());
@@ -193,6 +199,18 @@ fn pod(owner: &Owner, nodes: &Nodes) -> String {
     match nodes.of_owner(owner) {
         Some(node) => format!("{name}@{}", escape(node)),
         None => name,
+    }
+}
+
+/// `app=cart,tier=web`: as kubectl shows them.
+fn labels(row: &Row<'_>) -> String {
+    let pod = row.owner.and_then(|owner| owner.pod.as_ref());
+    match pod.and_then(|pod| pod.labels.as_deref()) {
+        Some(labels) if !labels.is_empty() => {
+            let label = |(key, value): (&String, &String)| format!("{key}={value}");
+            escaped(&labels.iter().map(label).collect::<Vec<_>>().join(","))
+        }
+        _ => nothing(),
     }
 }
 

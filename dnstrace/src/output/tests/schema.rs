@@ -10,7 +10,7 @@ use crate::{
     event::{KernelTime, Loss},
     lookup::Output,
     losses::{HookLosses, KernelGap, Losses},
-    output::{AttachedHook, EndReason, MissingHook, Started, Status, json},
+    output::{AttachedHook, EndReason, MissingHook, NameSource, Started, Status, json},
     statistics::Statistics,
 };
 
@@ -149,7 +149,12 @@ fn how_the_trace_fares_is_a_line() {
         EndReason::StdoutClosed,
     ];
     let ended = ended.map(|reason| Status::Ended { reason });
-    let all = [vec![started(), loaded], ended.to_vec()].concat();
+    let failed = Status::SourceFailed {
+        source: NameSource::ContainerRuntime,
+        why: "no container runtime answers:\u{1b}[2J name its socket with --cri-socket".into(),
+    };
+    let sources = [failed, Status::SourceRecovered { source: NameSource::ApiServer }];
+    let all = [vec![started(), loaded], sources.to_vec(), ended.to_vec()].concat();
     let lines = all.iter().map(|status| json::status(status, KernelTime(1), &clock()).unwrap());
     let lines: Vec<_> = lines.inspect(|line| _ = check(line)).collect();
     insta::assert_snapshot!(lines.join("\n"));

@@ -31,7 +31,8 @@ fn asked(number: u64, server: &str, endpoint: Option<&str>, latency: Option<u64>
 }
 
 fn of_pod(pod: &str, query: Query) -> Query {
-    let pod = Pod { namespace: Some("shop".into()), name: Some(pod.into()), uid: pod.to_owned() };
+    let pod =
+        Pod { namespace: Some("shop".into()), name: Some(pod.into()), uid: pod.to_owned(), labels: None };
     Query { owner: Owner { pod: Some(pod.into()), ..Owner::default() }, ..query }
 }
 

@@ -48,7 +48,7 @@ impl Owners for Node {
         *times += 1;
         let name = (*times > 2).then(|| Arc::from(format!("pod-{}-{generation}", task.cgroup)));
         let namespace = name.is_some().then(|| Arc::from(if task.cgroup == 1 { "shop" } else { "blog" }));
-        let pod = Pod { namespace, name, uid: format!("uid-{}", task.cgroup) };
+        let pod = Pod { namespace, name, uid: format!("uid-{}", task.cgroup), labels: None };
         Owner { pod: Some(Arc::new(pod)), ..Owner::default() }
     }
 }
@@ -65,7 +65,8 @@ fn begin() -> Begin {
         host_netns: Some(1),
         nodes: Default::default(),
         namespace: None,
-        namespaces: Default::default(),
+        selector: None,
+        scopes: Default::default(),
         knows_owners: true,
         description: "a recording of a test".into(),
     }

@@ -189,6 +189,6 @@ pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
 pub fn all<const N: usize>(results: [Result<()>; N]) -> Result<()> {
     let failed: Vec<_> =
         results.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
-    ensure!(failed.is_empty(), "{} of {N}:\n{}", failed.len(), failed.join("\n"));
+    ensure!(failed.is_empty(), "{} of {N}: {}", failed.len(), failed.join("\n"));
     Ok(())
 }

@@ -4,7 +4,12 @@ use super::*;
 use crate::lookup::ServerSide;
 
 fn seen(attempt: Attempt, received: u64, answered: Option<u64>) -> Attempt {
-    let pod = Pod { namespace: Some("dns".into()), name: Some("coredns-5d7".into()), uid: String::new() };
+    let pod = Pod {
+        namespace: Some("dns".into()),
+        name: Some("coredns-5d7".into()),
+        uid: String::new(),
+        labels: None,
+    };
     let side = ServerSide {
         query: 14,
         owner: Owner { pod: Some(pod.into()), ..Owner::default() },

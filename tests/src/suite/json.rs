@@ -22,7 +22,7 @@ use super::{
 use crate::lab::CLUSTER_DNS;
 
 pub const TESTS: &[Test] = &[
-    Test::core("a reader that stops costs lines, and nothing else", a_reader_that_stops),
+    Test::new("a reader that stops costs lines, and nothing else", a_reader_that_stops),
     Test::new("a reader that never reads again does not hold the end up", a_reader_that_never_reads_again),
 ];
 

@@ -14,7 +14,7 @@ use crate::lab::{
 };
 
 pub const TESTS: &[Test] = &[
-    Test::core("lookups are what glibc and musl were asked for", lookups_of_two_resolvers),
+    Test::new("lookups are what glibc and musl were asked for", lookups_of_two_resolvers),
     Test::new("who asks another server than its resolv.conf names is told", who_asks_another_server),
 ];
 

@@ -48,6 +48,9 @@ pub struct SuiteArgs {
     /// Only the short selection that every kernel must pass: one test of each kind, with fewer lookups
     #[arg(long)]
     core: bool,
+    /// Make one in N of the lookups where it is their number that proves something
+    #[arg(long, value_name = "N", default_value_t = 1, default_value_if("core", "true", "10"))]
+    one_in: u64,
     /// How dnstrace attaches, as its own option --attach says it
     #[arg(long, value_name = "WAY")]
     attach: Option<String>,
@@ -61,8 +64,8 @@ pub struct Bench {
     pub clients: Clients,
     /// A trace that was started before the node was made, until a test takes it.
     early: Mutex<Option<Result<Tracer>>>,
-    /// Whether this is the short selection.
-    core: bool,
+    /// See [`SuiteArgs::one_in`].
+    one_in: u64,
     /// How often the test under way has been tried before.
     tried: AtomicU32,
 }
@@ -70,8 +73,11 @@ pub struct Bench {
 impl Bench {
     /// How many lookups to make where the whole suite makes `count`.
     fn scaled(&self, count: u64) -> u64 {
-        let count = if self.core { count / 10 } else { count };
-        // The less there is to see, the less is skipped.
+        self.fewer(count / self.one_in)
+    }
+
+    /// `count`, or a part of it when the test is tried again: the less there is to see, the less is skipped.
+    fn fewer(&self, count: u64) -> u64 {
         (count >> (2 * self.tried.load(Ordering::Relaxed))).max(1)
     }
 
@@ -134,7 +140,7 @@ pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         lab: Lab::start(args.node.start()?)?,
         clients: Clients::new()?,
         early: Mutex::new(early),
-        core: args.core,
+        one_in: args.one_in.max(1),
         tried: AtomicU32::new(0),
     };
     println!("{:>7.2} s  the lab is built", started.elapsed().as_secs_f64());

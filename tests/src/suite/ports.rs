@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub const TESTS: &[Test] = &[
-    Test::core("connections of DNS over TLS are named as encrypted", dns_over_tls),
+    Test::new("connections of DNS over TLS are named as encrypted", dns_over_tls),
     Test::new("connections of DNS over HTTPS are shown on request", dns_over_https),
     Test::new("several ports, two of them for multicast", several_ports),
 ];

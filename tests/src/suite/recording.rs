@@ -24,7 +24,7 @@ use crate::lab::{
 };
 
 pub const TESTS: &[Test] = &[
-    Test::core("recordings tell what the trace told", replay),
+    Test::new("recordings tell what the trace told", replay),
     Test::new("recordings of a killed trace are read to where they end", killed),
     Test::new("recordings of two nodes are one trace", two_nodes),
 ];

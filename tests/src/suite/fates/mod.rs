@@ -76,13 +76,14 @@ fn traced_alone<T>(
 
 /// Asks the cluster DNS until `done`; returns how many questions were sent, which is how many were answered.
 fn ask_until(bench: &Bench, done: &AtomicBool) -> Result<usize> {
-    let (server, bulk, port) = (CLUSTER_DNS.to_string(), WELL_BULK.to_string(), WELL_PORT.to_string());
+    let well = bench.fewer(WELL_BULK);
+    let (server, bulk, port) = (CLUSTER_DNS.to_string(), well.to_string(), WELL_PORT.to_string());
     let mut asked = 0;
     while !done.load(Ordering::SeqCst) || asked == 0 {
         let tag = format!("well-{asked}");
         let options = ["--server", &server, "--tag", &tag, "--bulk", &bulk, "--source-port", &port];
         let tally = bench.clients.sockets(&bench.lab.web, "web", &options)?;
-        ensure!((tally.sent, tally.received) == (WELL_BULK, WELL_BULK), "the healthy client: {tally:?}");
+        ensure!((tally.sent, tally.received) == (well, well), "the healthy client: {tally:?}");
         asked += usize::try_from(tally.sent)?;
         thread::sleep(Duration::from_millis(100));
     }

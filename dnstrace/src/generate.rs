@@ -62,6 +62,7 @@ mod tests {
             "CONTAINER",
             "inode number of the network namespace",
             "dnstrace hooks",
+            "dnstrace summary",
             "Exit codes",
         ] {
             assert!(page.contains(word), "no {word} in\n{page}");

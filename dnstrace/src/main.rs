@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use dnstrace::{
     args::{Args, Command},
     exit::Exit,
@@ -12,7 +11,7 @@ use dnstrace::{
 };
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::of_line(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let exit = match run(&args) {
         Ok(()) => Exit::Done,
         Err(error) => {
@@ -25,9 +24,12 @@ fn main() -> ExitCode {
 
 /// A file is read, or the kernel's events. One thread does it all: what it waits for are the ring, signals and the clock.
 fn run(args: &Args) -> anyhow::Result<()> {
-    match args.command {
-        Some(Command::Hooks { output, attach }) => return in_runtime(async { hooks::list(output, attach) }),
-        Some(Command::Completions { shell }) => return stdout::say_all(&generate::completions(shell)),
+    match &args.command {
+        Some(Command::Hooks { output, attach }) => {
+            return in_runtime(async { hooks::list(*output, *attach) });
+        }
+        Some(Command::Summary(summary)) => return replay::summarize(summary),
+        Some(Command::Completions { shell }) => return stdout::say_all(&generate::completions(*shell)),
         Some(Command::Man) => return stdout::say_all(&generate::man()?),
         Some(Command::Schema) => return stdout::say_all(&format!("{:#}\n", json::schema().as_value())),
         None => {}

@@ -7,11 +7,13 @@ use jiff::tz::TimeZone;
 
 use crate::{
     args::{
-        Args, settings,
+        Args, Format, Given, ListFormat, ProtocolArgs, ReadArgs, SummaryArgs,
+        modes::Mode,
+        settings,
         usage::{self, UsageError},
     },
     event::KernelTime,
-    identify::{TargetError, Wanted},
+    identify::{Selection, TargetError, Wanted},
     lookup::Output,
     merge::Merged,
     output::{Nodes, WallClock, escape},
@@ -24,7 +26,29 @@ use crate::{
         Begin, End, Entries, Entry, Unreadable,
         file::{Input, Kind},
     },
+    stdout,
 };
+
+/// What is read, and of whom it is to tell.
+struct Request<'a> {
+    read: &'a ReadArgs,
+    protocol: &'a ProtocolArgs,
+    selection: Selection,
+    pid: Option<u32>,
+    comm: Option<String>,
+    given: &'a Given,
+}
+
+/// Files whose beginning has been read.
+struct Replay {
+    entries: Box<dyn Entries>,
+    begin: Begin,
+    pipeline: Pipeline<Told>,
+    /// Whether pods are selected by their labels.
+    has_selector: bool,
+    /// They may be written while they are read.
+    is_live: bool,
+}
 
 /// Tells what the files say, from their beginning to the summary.
 ///
@@ -32,41 +56,108 @@ use crate::{
 /// If they cannot be read ([`Unreadable`]), the command line makes no sense with them, or stdout cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     usage::check(args)?;
-    let first = args.read.files.first().context("no file to read")?;
-    let input = Input::open(first)?;
-    let (name, is_live) = (input.name.clone(), input.is_live);
-    let mut entries = open(input, &args.read.files, &args.ports)?;
-    let Some(Entry::Begin(begin)) = entries.next()? else {
-        return Err(Unreadable { name, why: "it does not begin with a beginning".to_owned() }.into());
-    };
-    if !begin.knows_owners && is_selective(args) {
-        return Err(UsageError::NoOwners.into());
-    }
-    eprintln!("dnstrace: reading {}: {}", escape(&name), escape(&begin.description));
-    let mut pipeline = pipeline(args, &begin);
-    let clock = WallClock { offset_ns: begin.clock_offset_ns, zone: TimeZone::system() };
-    let printer = Printer::new(args.output, clock)?
-        .view(&args.view)
-        .on(Nodes::of(begin.host_netns, &begin.nodes))
-        .quiet(args.quiet);
-    let mut sinks = Sinks::new(printer, args.count.or(begin.count)).filtered(args.filter.filter());
-    sinks.begin()?;
-    let end = play(entries.as_mut(), &mut pipeline, &mut |outputs| {
-        sinks.tell(outputs)?;
-        if is_live {
-            sinks.flush()?;
-        }
-        // A recording that was made with --count is read to its end all the same: there it says what was lost.
-        Ok(!(sinks.is_closed() || args.count.is_some() && sinks.is_done()))
+    let mut replay = Replay::open(Request {
+        read: &args.read,
+        protocol: &args.protocol,
+        selection: settings::selection(args),
+        pid: args.selection.pid,
+        comm: args.selection.comm.clone(),
+        given: &args.given,
     })?;
-    if args.selector.is_some() && !pipeline.owners().has_labels() {
-        let why = "no pod of the recording has any, as nobody told them when it was made: leave out -l";
-        return Err(TargetError::NoLabels(Some(why.to_owned())).into());
+    let printer = replay.printer(args.output)?.view(&args.view).quiet(args.quiet);
+    let sinks = Sinks::new(printer, args.count).with_pods(args.counts.metrics_pods);
+    let mut sinks = replay.sinks(sinks.filtered(args.filter.filter()));
+    sinks.begin()?;
+    let end = replay.play(&mut sinks)?;
+    sinks.end(replay.begin.time, end.time, &end.losses)
+}
+
+/// Tells what the files come to, on stdout: as text, or as the line that JSON ends with.
+///
+/// # Errors
+/// As of [`run`].
+pub fn summarize(args: &SummaryArgs) -> Result<()> {
+    usage::check_selection(&args.selection, &[])?;
+    let mut replay = Replay::open(Request {
+        read: &args.read,
+        protocol: &args.protocol,
+        selection: args.selection.selection(),
+        pid: args.selection.pid,
+        comm: args.selection.comm.clone(),
+        given: &args.given,
+    })?;
+    let printer = replay.printer(Format::Json)?.quiet(true);
+    let mut sinks = replay.sinks(Sinks::new(printer, None).filtered(args.filter.filter()));
+    let end = replay.play(&mut sinks)?;
+    let begin = replay.begin.time;
+    match args.output {
+        ListFormat::Table => stdout::say_all(&sinks.text(begin, end.time, &end.losses)),
+        ListFormat::Json => {
+            sinks.last_line(begin, end.time, &end.losses)?;
+            sinks.drain()
+        }
     }
-    for note in &end.notes {
-        eprintln!("dnstrace: {}", escape(note));
+}
+
+impl Replay {
+    /// Opens the files, and says on stderr what they are.
+    fn open(request: Request<'_>) -> Result<Self> {
+        request.given.check(&Mode::OF_FILES)?;
+        let files = &request.read.files;
+        let input = Input::open(files.first().context("no file to read")?)?;
+        request.given.check(&[input.kind.into()])?;
+        let (name, is_live) = (input.name.clone(), input.is_live);
+        let mut entries = open(input, files, &request.protocol.ports)?;
+        let Some(Entry::Begin(begin)) = entries.next()? else {
+            return Err(Unreadable { name, why: "it does not begin with a beginning".to_owned() }.into());
+        };
+        eprintln!("dnstrace: reading {}: {}", escape(&name), escape(&begin.description));
+        let has_selector = request.selection.selector.is_some();
+        let pipeline = pipeline(request, &begin);
+        Ok(Self { entries, begin: *begin, pipeline, has_selector, is_live })
     }
-    sinks.end(begin.time, end.time, &end.losses)
+
+    fn printer(&self, format: Format) -> Result<Printer> {
+        let clock = WallClock { offset_ns: self.begin.clock_offset_ns, zone: TimeZone::system() };
+        let nodes = Nodes::of(self.begin.host_netns, &self.begin.nodes);
+        Ok(Printer::new(format, clock)?.on(nodes))
+    }
+
+    /// Which hear no more than was told live.
+    fn sinks(&self, sinks: Sinks) -> Sinks {
+        sinks.up_to(self.begin.count, self.begin.filter.clone())
+    }
+
+    /// Plays all into the sinks, but for the end of it. Returns that, when its notes have been said.
+    fn play(&mut self, sinks: &mut Sinks) -> Result<End> {
+        let is_live = self.is_live;
+        let end = play(self.entries.as_mut(), &mut self.pipeline, &mut |outputs| {
+            sinks.tell(outputs)?;
+            if is_live {
+                sinks.flush()?;
+            }
+            // Where the trace itself ended by --count it is read on: at its end it says what was lost.
+            Ok(!(sinks.is_closed() || is_cut_short(sinks)))
+        })?;
+        if self.has_selector && !self.pipeline.owners().has_labels() {
+            let why = "no pod of the recording has any, as nobody told them when it was made: leave out -l";
+            return Err(TargetError::NoLabels(Some(why.to_owned())).into());
+        }
+        for note in &end.notes {
+            eprintln!("dnstrace: {}", escape(note));
+        }
+        if is_cut_short(sinks) {
+            eprintln!(
+                "dnstrace: read no further than --count asks: what was lost is told at the end of the file"
+            );
+        }
+        Ok(end)
+    }
+}
+
+/// Whether less is wanted than was told live.
+fn is_cut_short(sinks: &Sinks) -> bool {
+    sinks.has_reached_count() && !sinks.is_at_end()
 }
 
 /// What yields the entries of files, of which the first is opened. A recording may go on in further files, and several
@@ -96,25 +187,14 @@ fn open(first: Input, files: &[PathBuf], ports: &[u16]) -> Result<Box<dyn Entrie
     }
 }
 
-/// Whether the command line asks for some owners alone.
-fn is_selective(args: &Args) -> bool {
-    let named = !args.pods.is_empty() || !args.target.is_empty();
-    named
-        || args.namespace.is_some()
-        || args.selector.is_some()
-        || args.container.is_some()
-        || args.all_namespaces
-        || args.host
-        || args.pid.is_some()
-        || args.comm.is_some()
-}
-
 /// The pipeline as the file wants it, for whom the command line selects.
-fn pipeline(args: &Args, begin: &Begin) -> Pipeline<Told> {
-    let timeout = args.timeout.map(settings::nanoseconds).or(begin.timeout);
-    let selection = settings::selection(args);
-    let wanted =
-        Wanted::of(begin.scope()).on_nodes(begin.scopes.clone()).and(selection, args.pid, args.comm.clone());
+fn pipeline(request: Request<'_>, begin: &Begin) -> Pipeline<Told> {
+    let timeout = request.protocol.timeout.map(settings::nanoseconds).or(begin.timeout);
+    let wanted = Wanted::of(begin.scope()).on_nodes(begin.scopes.clone()).and(
+        request.selection,
+        request.pid,
+        request.comm,
+    );
     Pipeline::new(Told::default(), wanted, settings::limits(timeout), begin.sight)
 }
 

@@ -22,6 +22,15 @@ pub struct Sinks {
     newest: Option<Newest>,
     /// Queries still to be told of; none if there is no end to them.
     remaining: Option<u64>,
+    /// Where the trace ended that is told again; none if it did not end by the number of its queries.
+    recorded: Option<Recorded>,
+}
+
+/// Where a trace ended by `--count`: when it had told of so many queries more.
+struct Recorded {
+    remaining: u64,
+    /// What it told of. Another one may be shown now.
+    filter: Filter,
 }
 
 impl Sinks {
@@ -33,7 +42,15 @@ impl Sinks {
             filter: Filter::default(),
             newest: None,
             remaining: count,
+            recorded: None,
         }
+    }
+
+    /// Tells a trace again that ended when it had told of `count` queries that its `filter` showed: nothing of what it recorded
+    /// beyond.
+    #[must_use]
+    pub fn up_to(self, count: Option<u64>, filter: Filter) -> Self {
+        Self { recorded: count.map(|remaining| Recorded { remaining, filter }), ..self }
     }
 
     /// Tells only of what this filter shows; of the rest, how much it was.
@@ -67,9 +84,20 @@ impl Sinks {
         if self.newest.is_some() { Ok(()) } else { self.printer.header() }
     }
 
-    /// Whether there is nothing more to tell: `--count` is reached, or nobody reads any more.
+    /// Whether there is nothing more to tell: `--count` is reached, now or in the trace that is told again, or nobody reads any
+    /// more.
     pub fn is_done(&self) -> bool {
-        self.printer.is_closed() || self.remaining == Some(0)
+        self.printer.is_closed() || self.has_reached_count() || self.is_at_end()
+    }
+
+    /// Whether as many queries have been told of as were asked for.
+    pub fn has_reached_count(&self) -> bool {
+        self.remaining == Some(0)
+    }
+
+    /// Whether the trace that is told again ended here.
+    pub fn is_at_end(&self) -> bool {
+        self.recorded.as_ref().is_some_and(|recorded| recorded.remaining == 0)
     }
 
     /// Whether nobody reads any more.
@@ -85,6 +113,9 @@ impl Sinks {
         for output in outputs {
             if self.is_done() {
                 return Ok(());
+            }
+            if let Some(recorded) = &mut self.recorded {
+                recorded.count(&output);
             }
             if let Some(criterion) = self.filter.hides(&output) {
                 self.statistics.hide(&output, criterion);
@@ -110,6 +141,14 @@ impl Sinks {
         self.printer.flush()
     }
 
+    /// Waits until all is read.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn drain(&mut self) -> Result<()> {
+        self.printer.drain(None)
+    }
+
     /// Tells how the trace itself fares.
     ///
     /// # Errors
@@ -124,7 +163,7 @@ impl Sinks {
     /// If stdout cannot be written.
     pub fn end(&mut self, begin: KernelTime, end: KernelTime, losses: &Losses) -> Result<()> {
         self.last_line(begin, end, losses)?;
-        self.printer.drain(None)?;
+        self.drain()?;
         eprint!("{}", self.text(begin, end, losses));
         Ok(())
     }
@@ -160,5 +199,84 @@ impl Sinks {
     /// Who prints.
     pub fn printer(&self) -> &Printer {
         &self.printer
+    }
+}
+
+impl Recorded {
+    /// Counts what the trace told of.
+    fn count(&mut self, output: &Output) {
+        if matches!(output, Output::Query(_)) && self.filter.hides(output).is_none() {
+            self.remaining = self.remaining.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        args::Format,
+        output::{WallClock, tests::zoo},
+    };
+
+    /// Queries that take so many milliseconds.
+    fn outputs(took: &[u64]) -> Vec<Output> {
+        let attempt = |ms: u64| zoo::attempt(0, Vec::new(), zoo::answer(ms * 1_000_000, None));
+        zoo::outputs(took.iter().map(|ms| zoo::query("a.", vec![attempt(*ms)])).collect())
+    }
+
+    fn slower_than(ms: u64) -> Filter {
+        let slower_than = Some(std::time::Duration::from_millis(ms));
+        Filter { slower_than, ..Filter::default() }
+    }
+
+    fn sinks(count: Option<u64>, filter: &Filter) -> Sinks {
+        let clock = WallClock { offset_ns: 0, zone: TimeZone::UTC };
+        let printer = Printer::new(Format::Json, clock).unwrap().quiet(true);
+        Sinks::new(printer, count).filtered(filter.clone())
+    }
+
+    /// How many queries are shown and hidden; and whether there is more to tell.
+    fn told(mut sinks: Sinks, outputs: &[Output]) -> (u64, u64, bool) {
+        // Whatever comes together.
+        for outputs in outputs.chunks(3) {
+            sinks.tell(outputs.to_vec()).unwrap();
+        }
+        let counts = sinks.statistics().counts();
+        (counts.queries, counts.hidden.queries, sinks.is_done())
+    }
+
+    #[test]
+    fn a_trace_is_told_again_to_where_it_ended_whatever_is_shown_now() {
+        let outputs = outputs(&[1, 50, 1, 1, 50, 1, 50, 1]);
+        let live = slower_than(10);
+        assert_eq!(told(sinks(Some(2), &live), &outputs), (2, 3, true));
+        let again = |count, now: &Filter| told(sinks(count, now).up_to(Some(2), live.clone()), &outputs);
+        assert_eq!(again(None, &live), (2, 3, true));
+        assert_eq!(again(Some(2), &live), (2, 3, true));
+        assert_eq!(again(None, &Filter::default()), (5, 0, true));
+        assert_eq!(again(None, &slower_than(100)), (0, 5, true));
+        assert_eq!(again(Some(1), &Filter::default()), (1, 0, true));
+        // It ended by something else.
+        assert_eq!(told(sinks(None, &live).up_to(None, live.clone()), &outputs), (3, 5, false));
+    }
+
+    proptest! {
+        #[test]
+        fn told_again_with_the_same_options_is_told_alike(
+            took in proptest::collection::vec(1u64..100, 0..40),
+            count in proptest::option::of(0u64..10),
+            slower in 0u64..100,
+        ) {
+            let (outputs, filter) = (outputs(&took), slower_than(slower));
+            let live = told(sinks(count, &filter), &outputs);
+            let again = sinks(count, &filter).up_to(count, filter.clone());
+            prop_assert_eq!(told(again, &outputs), live);
+            let again = sinks(None, &filter).up_to(count, filter.clone());
+            prop_assert_eq!(told(again, &outputs), live);
+        }
     }
 }

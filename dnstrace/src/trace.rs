@@ -17,7 +17,7 @@ use dnstrace_ebpf::config::Config;
 use jiff::tz::TimeZone;
 
 use crate::{
-    args::{Args, settings, usage::UsageError},
+    args::{Args, modes::Mode, settings, usage::UsageError},
     capture::{Capture, Request, hooks::Needs, preflight::Facts},
     doh,
     event::{Event, KernelTime},
@@ -45,6 +45,7 @@ const CONNTRACK: &str = "nf_conntrack";
 /// # Errors
 /// What refuses the trace, with an error that [`crate::exit::Exit::of`] knows; or a failure on the way.
 pub async fn run(args: &Args) -> Result<()> {
+    args.given.check(&[Mode::Live])?;
     let config = settings::config(args)?;
     let facts = Facts::gather().context("cannot ask the kernel what it is")?;
     facts.check()?;
@@ -73,7 +74,7 @@ pub async fn run(args: &Args) -> Result<()> {
 
     let begin = live::monotonic_now();
     let clock = WallClock { offset_ns: live::wall_clock_offset(), zone: TimeZone::system() };
-    let limits = settings::limits(args.timeout.map(settings::nanoseconds));
+    let limits = settings::limits(args.protocol.timeout.map(settings::nanoseconds));
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
     let sight = sight(&capture);
     let node = Node::here(node.as_deref());
@@ -82,16 +83,16 @@ pub async fn run(args: &Args) -> Result<()> {
         clock_offset_ns: clock.offset_ns,
         timeout: Some(limits.timeout),
         count: args.count,
+        filter: args.filter.filter(),
         sight,
         host_netns: host,
         nodes: Default::default(),
         scopes: Default::default(),
         namespace: target.scope.namespace.clone(),
         selector: target.scope.selector.clone(),
-        knows_owners: true,
-        description: description(&node, &target, &args.ports),
+        description: description(&node, &target, &args.protocol.ports),
     };
-    let recorder = recording::start(&args.record, node, &args.ports, how)?;
+    let recorder = recording::start(&args.record, node, &args.protocol.ports, how)?;
     let printer = Printer::live(args.output, clock.clone(), args.backlog)?
         .view(&args.view)
         .on(Nodes::one(host))

@@ -11,7 +11,7 @@ use crate::statistics::PODS;
 pub struct MetricsArgs {
     /// Serve metrics as Prometheus reads them, on http://ADDR/metrics: 127.0.0.1:9353, [::1]:9353, or :9353 for all
     /// addresses of the node.
-    #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with = "files")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub metrics: Option<SocketAddr>,
 
     /// Pods with counts of their own, in metrics and in the summary; the rest are counted together as "other".
@@ -19,7 +19,7 @@ pub struct MetricsArgs {
     pub metrics_pods: usize,
 
     /// Instead of lines, show the counts live: q ends it with the summary.
-    #[arg(long, conflicts_with_all = ["files", "output"])]
+    #[arg(long, conflicts_with = "output")]
     pub top: bool,
 }
 

@@ -2,23 +2,31 @@
 
 mod filter;
 mod metrics;
+pub mod modes;
+mod protocol;
 mod read;
 mod record;
+mod selection;
 pub mod settings;
+mod summary;
 pub mod usage;
 mod view;
 
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{capture::AttachMode, identify::Selector};
+use crate::capture::AttachMode;
 
 pub use filter::FilterArgs;
 pub use metrics::MetricsArgs;
+pub use modes::Given;
+pub use protocol::ProtocolArgs;
 pub use read::ReadArgs;
 pub use record::RecordArgs;
+pub use selection::SelectionArgs;
+pub use summary::SummaryArgs;
 pub use view::{Format, ListFormat, ViewArgs};
 
 /// Every DNS lookup of a pod, and what became of each packet.
@@ -32,50 +40,19 @@ pub struct Args {
     pub command: Option<Command>,
 
     /// Pod to trace: its name, the unambiguous beginning of it, or NAMESPACE/NAME.
-    #[arg(value_name = "POD", conflicts_with_all = ["all_namespaces", "host"])]
+    #[arg(value_name = "POD", conflicts_with_all = ["all_namespaces", "host", "selector"])]
     pub target: Vec<String>,
 
-    /// The same as an option; may be repeated.
-    #[arg(short, long = "pod", value_name = "POD", conflicts_with_all = ["all_namespaces", "host"])]
-    pub pods: Vec<String>,
-
-    /// Namespace of the pod; without a pod, all pods of this namespace.
-    #[arg(short, long, value_name = "NAMESPACE", conflicts_with_all = ["all_namespaces", "host"])]
-    pub namespace: Option<String>,
-
-    /// Pods with such labels, as kubectl selects them: app=cart, 'tier!=db', 'env in (a,b)', x, '!y', with commas between them;
-    /// with -n of that namespace. Labels come from the container runtime (--cri-socket), or from a recording.
-    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with_all = ["target", "pods", "host"])]
-    pub selector: Option<Selector>,
-
-    /// Only this container of the pod.
-    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["all_namespaces", "host"])]
-    pub container: Option<String>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
 
     /// Wait for a pod that is not there yet: every pod whose name begins like this, or with such labels, is traced from its
     /// start.
     #[arg(long, conflicts_with_all = ["all_namespaces", "host"])]
     pub wait: bool,
 
-    /// All pods of the node.
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
-
-    /// What runs outside pods: kubelet, container runtime, systemd-resolved, shells.
-    #[arg(long, conflicts_with = "all_namespaces")]
-    pub host: bool,
-
-    /// Only this process (its id on the node).
-    #[arg(long, value_name = "PID")]
-    pub pid: Option<u32>,
-
-    /// Only processes of this name (the first 15 bytes count, as in ps -o comm).
-    #[arg(long, value_name = "NAME")]
-    pub comm: Option<String>,
-
-    /// Port that speaks DNS over UDP and TCP; may be repeated, up to 8. 5353 is multicast DNS, 5355 LLMNR.
-    #[arg(long = "port", value_name = "PORT", default_values_t = [53])]
-    pub ports: Vec<u16>,
+    #[command(flatten)]
+    pub protocol: ProtocolArgs,
 
     /// Show connections to port 443 of well-known public resolvers, too: DNS over HTTPS. (DNS over TLS, on port 853, is
     /// always shown; what encrypted connections carry is never.)
@@ -96,10 +73,6 @@ pub struct Args {
 
     #[command(flatten)]
     pub view: ViewArgs,
-
-    /// A query counts as unanswered this long after it was last sent: 6s, or as it was when a recording was made.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub timeout: Option<Duration>,
 
     /// Print no line of what happens, only the summary.
     #[arg(short, long)]
@@ -132,6 +105,30 @@ pub struct Args {
     /// Show the eBPF programs' own messages on stderr.
     #[arg(short, long)]
     pub verbose: bool,
+
+    /// What of it was given.
+    #[arg(skip)]
+    pub given: Given,
+}
+
+impl Args {
+    /// Those of a command line, whose first word is the program.
+    ///
+    /// # Errors
+    /// If it cannot be parsed; and `--help` and `--version` are told as such errors.
+    pub fn of_line(line: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> clap::error::Result<Self> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(line)?;
+        let mut args = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        args.given = Given::of(&command, &matches);
+        if let Some(Command::Summary(summary)) = &mut args.command
+            && let Some((name, matches)) = matches.subcommand()
+            && let Some(command) = command.find_subcommand(name)
+        {
+            summary.given = Given::of(command, matches);
+        }
+        Ok(args)
+    }
 }
 
 /// What else dnstrace does.
@@ -146,6 +143,8 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = AttachMode::Auto, value_name = "WAY")]
         attach: AttachMode,
     },
+    /// What recordings and captures come to: their summary on standard output, and nothing else there
+    Summary(Box<SummaryArgs>),
     /// The JSON Schema of the lines that -o json prints
     Schema,
     /// Prints what a shell reads to complete dnstrace's options
@@ -164,6 +163,7 @@ Examples:
   sudo dnstrace -A --duration 30s          all pods, for half a minute, then the summary
   sudo dnstrace -A -o json | jq .          a JSON object per line
   dnstrace -r trace.pcapng -p cart         what a recording tells of a pod; needs no root
+  dnstrace summary -r trace.pcapng         what it comes to
 
 Exit codes: 0 done, 1 failure, 2 wrong usage, 3 not permitted, 4 kernel not usable,
 5 no such pod or not exactly one, 6 a file that cannot be read, 7 labels of pods not known";
@@ -191,8 +191,6 @@ fn backlog_size(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
     use crate::output::table::Column;
 
@@ -206,7 +204,10 @@ mod tests {
         let parse = |line: &str| Args::try_parse_from(line.split(' '));
         assert_eq!(parse("dnstrace shop/cart").unwrap().target, ["shop/cart"]);
         let args = parse("dnstrace -n shop -p cart --pod web").unwrap();
-        assert_eq!((args.namespace.as_deref(), args.pods), (Some("shop"), vec!["cart".into(), "web".into()]));
+        assert_eq!(
+            (args.selection.namespace.as_deref(), args.selection.pods),
+            (Some("shop"), vec!["cart".into(), "web".into()])
+        );
         for wrong in
             ["dnstrace -A -p cart", "dnstrace --host -A", "dnstrace --host cart", "dnstrace --duration 5"]
         {

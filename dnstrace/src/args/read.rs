@@ -8,13 +8,7 @@ use clap::Args;
 #[derive(Clone, Debug, Default, Args)]
 pub struct ReadArgs {
     /// Read what dnstrace -w, tcpdump -w or Wireshark wrote, instead of tracing; `-` is standard input. Several files are
-    /// those of one recording, in their order. Needs no root. Pods are named with -p here.
-    #[arg(
-        short = 'r',
-        long = "read",
-        value_name = "FILE",
-        num_args = 1..,
-        conflicts_with_all = ["ring", "attach", "doh", "duration", "verbose"]
-    )]
+    /// those of one recording, or recordings of several nodes. Needs no root. Pods are named with -p here.
+    #[arg(short = 'r', long = "read", value_name = "FILE", num_args = 1..)]
     pub files: Vec<PathBuf>,
 }

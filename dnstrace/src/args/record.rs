@@ -11,7 +11,7 @@ use crate::recording::Rotation;
 pub struct RecordArgs {
     /// Record the trace into this file (pcapng), which `dnstrace -r` tells again and Wireshark reads; a file that is there
     /// is overwritten.
-    #[arg(short = 'w', long = "write", value_name = "FILE", value_parser = regular, conflicts_with = "files")]
+    #[arg(short = 'w', long = "write", value_name = "FILE", value_parser = regular)]
     pub write: Option<PathBuf>,
 
     /// Go on in a new file at this size, after this time, or both: 100MiB, 1h, 100MiB,1h. FILE.pcapng becomes

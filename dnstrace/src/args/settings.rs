@@ -22,26 +22,26 @@ const HTTPS: u16 = 443;
 /// If they make no sense.
 pub fn config(args: &Args) -> Result<Config, UsageError> {
     let mut config = Config::EVERYTHING;
-    if args.ports.len() > MAX_PORTS {
-        return Err(UsageError::TooManyPorts(args.ports.len()));
+    if args.protocol.ports.len() > MAX_PORTS {
+        return Err(UsageError::TooManyPorts(args.protocol.ports.len()));
     }
-    if args.ports.contains(&0) {
+    if args.protocol.ports.contains(&0) {
         return Err(UsageError::PortZero);
     }
     usage::check(args)?;
-    for (place, port) in config.ports.iter_mut().zip(&args.ports) {
+    for (place, port) in config.ports.iter_mut().zip(&args.protocol.ports) {
         *place = *port;
     }
     // A port that is said to speak plain DNS is taken at the user's word.
     let encrypted = [(TLS, true), (HTTPS, args.doh)];
     for (place, (port, wanted)) in config.encrypted_ports.iter_mut().zip(encrypted) {
-        *place = if wanted && !args.ports.contains(&port) { port } else { 0 };
+        *place = if wanted && !args.protocol.ports.contains(&port) { port } else { 0 };
     }
-    if let Some(pid) = args.pid {
+    if let Some(pid) = args.selection.pid {
         config.target |= bits::PROCESS;
         config.pid = pid;
     }
-    if let Some(comm) = &args.comm {
+    if let Some(comm) = &args.selection.comm {
         config.target |= bits::COMM;
         for (place, byte) in config.comm.iter_mut().take(COMM_LEN - 1).zip(comm.bytes()) {
             *place = byte;
@@ -63,13 +63,7 @@ pub fn nanoseconds(duration: Duration) -> u64 {
 
 /// Which pods the command line names.
 pub fn selection(args: &Args) -> Selection {
-    Selection {
-        namespace: args.namespace.clone(),
-        pods: args.target.iter().chain(&args.pods).cloned().collect(),
-        selector: args.selector.clone(),
-        container: args.container.clone(),
-        wait: args.wait,
-        all: args.all_namespaces,
-        host: args.host,
-    }
+    let of_options = args.selection.selection();
+    let pods = args.target.iter().cloned().chain(of_options.pods).collect();
+    Selection { pods, wait: args.wait, ..of_options }
 }

@@ -2,7 +2,7 @@
 
 use dnstrace_ebpf::config::MAX_PORTS;
 
-use super::{Args, Format};
+use super::{Args, Format, SelectionArgs};
 
 /// A command line that parses and still makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +21,8 @@ pub enum UsageError {
     WaitWithoutPod,
     #[error("--columns is for the table: leave out -o json, or -o wide, which has them all")]
     ColumnsWithoutTable,
-    #[error("a capture of packets knows no pods and processes: leave out what selects them")]
-    NoOwners,
+    #[error("{option} means nothing with {what}: {why}; leave it out")]
+    InVain { option: String, what: &'static str, why: &'static str },
     #[error("captures are read one at a time: give one file (mergecap makes one of several)")]
     SeveralCaptures,
 }
@@ -32,13 +32,24 @@ pub enum UsageError {
 /// # Errors
 /// If it does.
 pub fn check(args: &Args) -> Result<(), UsageError> {
-    let has_pod = !args.pods.is_empty() || !args.target.is_empty();
+    check_selection(&args.selection, &args.target)?;
+    let has_pod = !args.selection.pods.is_empty() || !args.target.is_empty();
     match () {
-        () if args.container.is_some() && !has_pod => Err(UsageError::ContainerWithoutPod),
         () if !args.view.columns.is_empty() && args.output != Format::Table => {
             Err(UsageError::ColumnsWithoutTable)
         }
-        () if args.wait && !has_pod && args.selector.is_none() => Err(UsageError::WaitWithoutPod),
+        () if args.wait && !has_pod && args.selection.selector.is_none() => Err(UsageError::WaitWithoutPod),
         () => Ok(()),
     }
+}
+
+/// Likewise of what selects pods, of which `named` are its arguments.
+///
+/// # Errors
+/// If it does.
+pub fn check_selection(selection: &SelectionArgs, named: &[String]) -> Result<(), UsageError> {
+    if selection.container.is_some() && selection.pods.is_empty() && named.is_empty() {
+        return Err(UsageError::ContainerWithoutPod);
+    }
+    Ok(())
 }

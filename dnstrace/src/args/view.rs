@@ -44,10 +44,10 @@ pub enum Format {
     Json,
 }
 
-/// How to print a list.
+/// How to print what is no trace: a list, a summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
-    /// A line each.
+    /// As text.
     Table,
     /// A JSON object a line.
     Json,

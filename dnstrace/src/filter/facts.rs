@@ -23,7 +23,7 @@ pub(super) struct Facts<'a> {
     pub types: Vec<u16>,
     /// Of the response that it ended with, or that it is.
     pub status: Option<Status>,
-    /// Who was asked, and the endpoints behind (a lookup does not have these).
+    /// Who was asked, and the endpoints behind.
     pub servers: Vec<SocketAddr>,
     /// Nanoseconds from the question to the answer, or that something had waited when it was given up.
     pub took: Option<u64>,
@@ -120,12 +120,13 @@ impl<'a> Facts<'a> {
             Asked::OneOf(names) => names,
         };
         let tried = lookup.names.iter().map(|tried| &tried.name);
+        let addresses = lookup.servers.iter().map(|server| server.address);
         let waited = lookup.ended.since(lookup.started);
         Self {
             names: asked.iter().chain(tried).map(String::as_str).collect(),
             types: lookup.queries().map(|query| query.qtype).collect(),
             status: Status::of_ending(lookup.ending),
-            servers: lookup.servers.iter().map(|server| server.address).collect(),
+            servers: addresses.chain(lookup.endpoints.iter().copied()).collect(),
             took: Some(if lookup.ending == Ending::Unanswered { NEVER } else { waited }),
         }
     }

@@ -13,6 +13,8 @@ mod tests;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::lookup::{Health, Output};
 
 use facts::Facts;
@@ -20,7 +22,7 @@ pub use hidden::Hidden;
 pub use pattern::{NamePattern, PatternError, RcodePattern, ServerPattern, TypePattern};
 
 /// What to show. The default shows everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Filter {
     pub names: Vec<NamePattern>,
     pub types: Vec<TypePattern>,

@@ -7,6 +7,7 @@ use std::{
 
 use globset::{GlobBuilder, GlobMatcher};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::dns::{rcode_names, rcode_of, rcodes, record_type_names, record_type_of};
 
@@ -45,13 +46,34 @@ const LONGEST: usize = 1024;
 
 /// A glob over names in presentation form, in either case, with or without the trailing dot. A backslash stands for
 /// itself, as names have it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct NamePattern(GlobMatcher);
 
 impl NamePattern {
     /// Whether `name`, in lower case and with the trailing dot, is of this pattern.
     pub fn matches(&self, name: &str) -> bool {
         self.0.is_match(name) || name.strip_suffix('.').is_some_and(|relative| self.0.is_match(relative))
+    }
+}
+
+impl PartialEq for NamePattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.glob() == other.0.glob()
+    }
+}
+
+impl From<NamePattern> for String {
+    fn from(pattern: NamePattern) -> Self {
+        pattern.0.glob().glob().to_owned()
+    }
+}
+
+impl TryFrom<String> for NamePattern {
+    type Error = PatternError;
+
+    fn try_from(text: String) -> Result<Self, PatternError> {
+        text.parse()
     }
 }
 
@@ -75,7 +97,7 @@ impl FromStr for NamePattern {
 }
 
 /// A QTYPE: its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypePattern(pub u16);
 
 impl FromStr for TypePattern {
@@ -88,7 +110,7 @@ impl FromStr for TypePattern {
 }
 
 /// An RCODE as the table shows it: NODATA apart from NOERROR. A number is the wire's: 0 is both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RcodePattern {
     number: u16,
     nodata: Option<bool>,
@@ -121,7 +143,7 @@ impl FromStr for RcodePattern {
 }
 
 /// An address or a network, on one port or any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerPattern {
     network: IpNet,
     port: Option<u16>,

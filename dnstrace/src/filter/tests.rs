@@ -100,6 +100,14 @@ fn patterns_that_can_never_match_are_refused() {
     assert_eq!("10.0.0.1:0".parse::<ServerPattern>(), Err(PatternError::PortZero));
 }
 
+proptest! {
+    #[test]
+    fn a_recording_keeps_a_filter_as_it_is(filter in any_filter()) {
+        let bytes = rmp_serde::to_vec_named(&filter).unwrap();
+        prop_assert_eq!(rmp_serde::from_slice::<Filter>(&bytes).unwrap(), filter);
+    }
+}
+
 #[test]
 fn the_longest_patterns_compile() {
     for text in ["*", "?", "[!a]", "{a,b}", "{a*", "a"] {
@@ -392,6 +400,7 @@ fn a_lookup_is_asked_by_all_that_was_tried_for_it() {
         data_left_out: 0,
         servers: vec![],
         servers_left_out: 0,
+        endpoints: vec![],
         started: KernelTime(0),
         ended: KernelTime(2_000_000),
     };

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     event::KernelTime,
+    filter::Filter,
     identify::Owner,
     lookup::Sight,
     losses::Losses,
@@ -106,6 +107,7 @@ impl Merged {
             time,
             timeout: heads.iter().filter_map(|head| head.begin.timeout).max(),
             count: None,
+            filter: Filter::default(),
             sight: self.sight(),
             nodes,
             namespace: None,

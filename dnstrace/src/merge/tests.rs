@@ -45,13 +45,13 @@ fn record(directory: &Path, name: &str, booted: i64, pod: &str, events: Vec<Even
         clock_offset_ns: EPOCH + booted,
         timeout: Some(6_000 * MS),
         count: None,
+        filter: Default::default(),
         sight: Sight::default(),
         host_netns: Some(HOST),
         nodes: BTreeMap::new(),
         scopes: BTreeMap::new(),
         namespace: None,
         selector: None,
-        knows_owners: true,
         description: format!("a recording of {name}"),
     };
     let node = Node { name: name.to_owned(), boot_id: name.to_owned() };

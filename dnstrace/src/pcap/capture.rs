@@ -184,13 +184,13 @@ fn begin(has_begun: &mut bool, time: KernelTime, ready: &mut VecDeque<Entry>) {
         clock_offset_ns: 0,
         timeout: None,
         count: None,
+        filter: Default::default(),
         sight: Sight { clashes: false },
         host_netns: None,
         nodes: Default::default(),
         scopes: Default::default(),
         namespace: None,
         selector: None,
-        knows_owners: false,
         description: "a capture of packets".to_owned(),
     })));
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Event, KernelTime},
+    filter::Filter,
     identify::{Owner, Scope, Selector},
     lookup::Sight,
     losses::Losses,
@@ -37,8 +38,11 @@ pub struct Begin {
     pub clock_offset_ns: i64,
     /// Nanoseconds after which a query counted as unanswered; none if the file does not say.
     pub timeout: Option<u64>,
-    /// End after this many queries.
+    /// The trace ended when it had told of this many queries.
     pub count: Option<u64>,
+    /// Which it told of, as far as `count` is concerned: what was hidden is in the file all the same.
+    #[serde(default)]
+    pub filter: Filter,
     /// What could be seen.
     pub sight: Sight,
     /// Inode number of the node's own network namespace, if known.
@@ -54,8 +58,6 @@ pub struct Begin {
     /// Of a trace of several nodes, likewise, by the names of the nodes.
     #[serde(default)]
     pub scopes: BTreeMap<String, Scope>,
-    /// Whether it is known who holds the sockets.
-    pub knows_owners: bool,
     /// For the user, behind the file's name: `a recording of node-1: pod shop/cart-7d4f on port 53`. Comes from the file: not
     /// escaped.
     pub description: String,

@@ -39,8 +39,8 @@ pub(super) fn started(
         node: node.map(str::to_owned),
         kernel: facts.release.clone(),
         target: target.description.clone(),
-        ports: args.ports.clone(),
-        timeout_ns: settings::limits(args.timeout.map(settings::nanoseconds)).timeout,
+        ports: args.protocol.ports.clone(),
+        timeout_ns: settings::limits(args.protocol.timeout.map(settings::nanoseconds)).timeout,
         attached: capture.attached().iter().map(attached_hook).collect(),
         missing: capture.missing().iter().map(missing_hook).collect(),
     }))

@@ -88,7 +88,24 @@ fn replay(bench: &Bench) -> Result<()> {
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     ensure!(summary(&live) == summary(&again), "live:\n{}\nreplayed:\n{}", live.stderr, again.stderr);
+    summarized(&recording, &summary(&live), live_lines.last().context("no lines")?)?;
     in_wireshark(&recording, &lines)
+}
+
+/// `dnstrace summary` prints the summary, and nothing else; and what means nothing with a recording is refused.
+fn summarized(recording: &Path, text: &[String], line: &str) -> Result<()> {
+    let of = |args: &[&str]| {
+        Tracer::spawn(Command::new("dnstrace").args(["summary", "-r"]).arg(recording).args(args))?.said()
+    };
+    let said = of(&[])?;
+    ensure!(said.status.success() && said.stdout.lines().eq(text), "{text:?}: {said:?}");
+    let said = of(&["-o", "json"])?;
+    ensure!(said.status.success() && said.stdout.lines().eq([line]), "{line}: {said:?}");
+    let said = of(&["-o", "json", "--name", "nowhere.*"])?;
+    ensure!(said.lines()?.summary["queries"] == 1, "{said:?}");
+    let said = of(&["--port", "5353"])?;
+    ensure!(said.status.code() == Some(2) && said.stderr.contains("--port means nothing"), "{said:?}");
+    Ok(())
 }
 
 /// tshark finds every message that was told, none malformed, with whose it is.

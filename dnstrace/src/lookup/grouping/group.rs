@@ -25,9 +25,10 @@ const NEXT_NAME: u64 = SECOND;
 /// The types of a name are asked for at the same time, or one after the answer for the other (`single-request` of
 /// glibc). Also for whatever another thread does: resolvers that have several (Go) do not wait either.
 pub(super) const PAIR: u64 = SECOND / 10;
-/// Data, and servers, that are kept.
+/// Data, and servers, that are kept; and endpoints behind them.
 const DATA: usize = 32;
 const SERVERS: usize = 16;
+const ENDPOINTS: usize = 32;
 
 /// What is known of a query under way, or that has just ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +105,7 @@ impl Group {
             data_left_out: 0,
             servers: Vec::new(),
             servers_left_out: 0,
+            endpoints: Vec::new(),
             started: beginning.time,
             ended: beginning.time,
         };
@@ -296,6 +298,9 @@ impl Group {
             } else {
                 self.lookup.servers_left_out = self.lookup.servers_left_out.saturating_add(1);
             }
+            let endpoints = &mut self.lookup.endpoints;
+            let new = attempt.endpoint.filter(|endpoint| !endpoints.contains(endpoint));
+            endpoints.extend(new.filter(|_| endpoints.len() < ENDPOINTS));
         }
     }
 

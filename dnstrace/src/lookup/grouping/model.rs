@@ -33,6 +33,8 @@ pub struct Lookup {
     pub servers: Vec<AskedServer>,
     /// Servers beyond what is kept.
     pub servers_left_out: u32,
+    /// Who was behind these servers' addresses, each once, in order of the first attempt: the first few.
+    pub endpoints: Vec<SocketAddr>,
     pub started: KernelTime,
     /// Of the last needed answer; where one was waited for in vain, when that was clear.
     pub ended: KernelTime,

@@ -1,7 +1,8 @@
 //! Resolvers' messages, and what becomes of them.
 
-use super::*;
+use super::{packets::NEAR, *};
 use crate::dns::Defect;
+use crate::filter::Filter;
 
 #[test]
 fn a_query_and_its_answer() {
@@ -244,4 +245,28 @@ fn the_table_is_bounded_and_what_is_evicted_is_counted() {
     tracker.finish(KernelTime(1_000), &mut out);
     let numbers: Vec<_> = queries(&out).iter().map(|q| q.number).collect();
     assert_eq!(numbers, (1..=100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_lookup_is_found_by_the_endpoint_that_its_query_went_to() {
+    let c = client();
+    let mut tracker = Tracker::new(Limits::default(), Sight::default());
+    let mut out = Vec::new();
+    for input in [
+        c.asks(0, 1, "a.").into(),
+        c.is_inserted(2_000, 1, "a.", c.entry(0xa, NEAR)),
+        c.gets(5 * MS, answer(1, "a.")).into(),
+    ] {
+        input.feed(&mut tracker, &mut out);
+    }
+    tracker.finish(KernelTime(1_000 * MS), &mut out);
+    let shown = |server: &str| {
+        let filter = Filter { servers: vec![server.parse().unwrap()], ..Filter::default() };
+        let shown = out.iter().filter(|output| filter.hides(output).is_none());
+        shown.map(|output| matches!(output, Output::Lookup(_))).collect::<Vec<_>>()
+    };
+    for server in [NEAR, "10.96.0.10"] {
+        assert_eq!(shown(server), [false, true], "the query and its lookup, by {server}");
+    }
+    assert!(shown("10.96.0.11").is_empty());
 }

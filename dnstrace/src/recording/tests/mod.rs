@@ -61,13 +61,13 @@ fn begin() -> Begin {
         clock_offset_ns: 1_700_000_000_000_000_000,
         timeout: Some(TIMEOUT),
         count: None,
+        filter: Default::default(),
         sight: Sight::default(),
         host_netns: Some(1),
         nodes: Default::default(),
         namespace: None,
         selector: None,
         scopes: Default::default(),
-        knows_owners: true,
         description: "a recording of a test".into(),
     }
 }

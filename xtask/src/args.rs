@@ -1,6 +1,6 @@
 //! The command line of `cargo xtask`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -32,6 +32,11 @@ pub enum Command {
     Race(RaceArgs),
     /// Measure in a VM what dnstrace costs the traffic beside it, as ratios, attached in one way and another
     Bench(BenchArgs),
+    /// Look for bytes that break what dnstrace reads from outside: libFuzzer on the targets of tests/fuzz
+    ///
+    /// Ends with an error at the first input for which a target does not hold, and says how to see it again. What runs
+    /// come to is kept in .cache/fuzz, so that the next one goes on from there. Needs a compiler of C++.
+    Fuzz(FuzzArgs),
     /// Boot a kernel with dnstrace on PATH and run a command in it
     ///
     /// The VM sees this machine's own file system (read-only below, writes go to memory and are lost), so every
@@ -189,6 +194,18 @@ pub struct RaceArgs {
     /// For how long to race
     #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = parse_seconds)]
     pub seconds: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct FuzzArgs {
+    /// A target of tests/fuzz [default: each in turn]
+    pub target: Option<String>,
+    /// For how long to fuzz each
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = parse_seconds)]
+    pub seconds: Duration,
+    /// Only run the target on this input, such as one that was found
+    #[arg(long, value_name = "FILE", requires = "target")]
+    pub input: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

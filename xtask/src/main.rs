@@ -5,6 +5,7 @@ mod arch;
 mod args;
 mod btf;
 mod build;
+mod fuzz;
 mod kernel;
 mod kernels;
 mod packages;
@@ -52,6 +53,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(args) => suite::test(&workspace, &args),
         Command::Race(args) => suite::race(&workspace, &args),
         Command::Bench(args) => suite::bench(&workspace, &args),
+        Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::Vm(args) => vm(&workspace, args),
         Command::Build(args) => build(&workspace, &args),
         Command::Lint => build::lint(&workspace).map(|()| ExitCode::SUCCESS),

@@ -14,6 +14,7 @@ use crate::{
 
 /// Reads the bitcode of the pinned compiler's LLVM; later releases want another way to find that LLVM.
 const BPF_LINKER_VERSION: &str = "0.10.4";
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
 
 /// Fetches the missing ones of rust-src, rustfmt, clippy and bpf-linker.
 pub fn rust_tools(workspace: &Workspace) -> Result<()> {
@@ -61,30 +62,35 @@ fn rustup_components(workspace: &Workspace) -> Result<()> {
 }
 
 fn bpf_linker(workspace: &Workspace) -> Result<()> {
+    install(workspace, "bpf-linker", BPF_LINKER_VERSION, "about a minute")
+}
+
+/// Fetches cargo-fuzz, should it be missing, and returns the folder that it is in.
+pub fn cargo_fuzz(workspace: &Workspace) -> Result<PathBuf> {
+    let _lock = workspace.lock_setup()?;
+    install(workspace, "cargo-fuzz", CARGO_FUZZ_VERSION, "about two minutes")?;
+    Ok(workspace.cache("tools/bin"))
+}
+
+/// Builds a program from its crate, unless this version is there.
+fn install(workspace: &Workspace, name: &str, version: &str, how_long: &str) -> Result<()> {
     let tools = workspace.cache("tools");
-    if installed_bpf_linker(&tools).is_some_and(|version| version == BPF_LINKER_VERSION) {
+    if installed(&tools.join("bin").join(name)).is_some_and(|installed| installed == version) {
         return Ok(());
     }
-    say(format_args!("building bpf-linker {BPF_LINKER_VERSION} (about a minute)"));
+    say(format_args!("building {name} {version} ({how_long})"));
     process::run(
         Command::new("cargo")
-            .args([
-                "install",
-                "--quiet",
-                "--locked",
-                "--force",
-                "bpf-linker",
-                "--version",
-                BPF_LINKER_VERSION,
-            ])
+            .args(["install", "--quiet", "--locked", "--force", name, "--version", version])
             .arg("--root")
             .arg(&tools)
             .current_dir(workspace.root()),
     )
-    .context("cannot install bpf-linker")
+    .with_context(|| format!("cannot install {name}"))
 }
 
-fn installed_bpf_linker(tools: &Path) -> Option<String> {
-    let version = process::output(Command::new(tools.join("bin/bpf-linker")).arg("--version")).ok()?;
+/// The version that it says it is.
+fn installed(program: &Path) -> Option<String> {
+    let version = process::output(Command::new(program).arg("--version")).ok()?;
     version.split_whitespace().nth(1).map(str::to_owned)
 }

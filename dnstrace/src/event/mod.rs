@@ -88,6 +88,32 @@ impl Event {
             Self::Loss(loss) => loss.time,
         }
     }
+
+    /// Whether no payload is longer than its message was: the core counts on that. The decoder of the kernel's records holds to
+    /// it; what a file says is asked.
+    pub fn is_sound(&self) -> bool {
+        let fits = |bytes: &[u8], length: u32| bytes.len() <= length as usize;
+        let packet = |packet: &Packet| fits(&packet.payload, packet.length);
+        match self {
+            Self::Message(message) => fits(&message.payload, message.length),
+            Self::Stream(stream) => fits(&stream.bytes, stream.length),
+            Self::Confirm(confirm) => packet(&confirm.packet),
+            Self::Drop(drop) => packet(&drop.packet),
+            Self::Icmp(icmp) => packet(&icmp.packet),
+            Self::SendFailure(failure) => match &failure.message {
+                Refused::Unsent(message) => fits(&message.payload, message.length),
+                Refused::Sent { .. } => true,
+            },
+            Self::Cgroup(_)
+            | Self::Clash(_)
+            | Self::Eviction(_)
+            | Self::Connection(_)
+            | Self::Retransmission(_)
+            | Self::ConnectFailure(_)
+            | Self::Module { .. }
+            | Self::Loss(_) => true,
+        }
+    }
 }
 
 /// UDP or TCP.

@@ -10,7 +10,7 @@ use super::{
     format::{Head, Line},
 };
 use crate::{
-    event::{Event, KernelTime, Loss, Packet, Refused},
+    event::{Event, KernelTime, Loss},
     losses::Losses,
     source::{
         End, Entries, Entry, Unreadable,
@@ -125,7 +125,7 @@ impl Reader {
             Line::Begin(head) => self.begin(head)?,
             Line::Owner { cgroup, owner } => self.ready.push_back(Entry::Owner { cgroup, owner }),
             Line::Event(event) => {
-                if !is_sound(&event) {
+                if !event.is_sound() {
                     return Err(self.blocks.unreadable("an event of it holds more bytes than there were"));
                 }
                 self.events += 1;
@@ -249,30 +249,5 @@ impl Entries for Reader {
                 Next::Cut => self.cut("within a block")?,
             }
         }
-    }
-}
-
-/// Whether no payload is longer than its message was: the core counts on that, as the decoder of the kernel's records holds to it.
-fn is_sound(event: &Event) -> bool {
-    let fits = |bytes: &[u8], length: u32| bytes.len() <= length as usize;
-    let packet = |packet: &Packet| fits(&packet.payload, packet.length);
-    match event {
-        Event::Message(message) => fits(&message.payload, message.length),
-        Event::Stream(stream) => fits(&stream.bytes, stream.length),
-        Event::Confirm(confirm) => packet(&confirm.packet),
-        Event::Drop(drop) => packet(&drop.packet),
-        Event::Icmp(icmp) => packet(&icmp.packet),
-        Event::SendFailure(failure) => match &failure.message {
-            Refused::Unsent(message) => fits(&message.payload, message.length),
-            Refused::Sent { .. } => true,
-        },
-        Event::Cgroup(_)
-        | Event::Clash(_)
-        | Event::Eviction(_)
-        | Event::Connection(_)
-        | Event::Retransmission(_)
-        | Event::ConnectFailure(_)
-        | Event::Module { .. }
-        | Event::Loss(_) => true,
     }
 }

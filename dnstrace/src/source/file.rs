@@ -64,7 +64,6 @@ impl Input {
     ///
     /// # Errors
     /// If they are nothing that dnstrace knows.
-    #[cfg(test)]
     pub fn of_bytes(name: &str, bytes: impl Read + Send + 'static) -> Result<Self, Unreadable> {
         Self::new(name.to_owned(), bytes, false)
     }

@@ -168,6 +168,11 @@ impl Streams {
         }
     }
 
+    /// Bytes kept of what is unfinished, of all connections: at most [`StreamLimits::waiting`].
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
     /// What was not made out so far.
     pub fn totals(&self) -> StreamTotals {
         self.totals

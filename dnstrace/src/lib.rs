@@ -40,6 +40,7 @@ pub mod replay;
 pub mod sinks;
 pub mod source;
 pub mod statistics;
+pub mod stderr;
 pub mod stdout;
 pub mod tellers;
 pub mod terminal;

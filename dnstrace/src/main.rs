@@ -7,7 +7,7 @@ use dnstrace::{
     exit::Exit,
     generate, hooks,
     output::json,
-    replay, stdout, trace,
+    replay, stderr, stdout, trace,
 };
 
 fn main() -> ExitCode {
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let exit = match run(&args) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            eprintln!("dnstrace: {error:#}");
+            stderr::say(format_args!("{error:#}"));
             Exit::of(&error)
         }
     };

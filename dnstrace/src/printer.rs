@@ -11,6 +11,7 @@ use crate::{
     losses::Losses,
     output::{Nodes, Status, WallClock, json, table::Table},
     statistics::Statistics,
+    stderr,
     stdout::{Stdout, WhenFull},
     terminal,
 };
@@ -130,7 +131,7 @@ impl Printer {
     /// # Errors
     /// If stdout cannot be written.
     pub fn status(&mut self, status: &Status, time: KernelTime) -> Result<()> {
-        eprint!("{}", status.text());
+        stderr::tell(&status.text());
         if self.format == Format::Json && !self.is_quiet {
             self.stdout.push_anyway(json::status(status, time, &self.clock)? + "\n");
         }
@@ -255,10 +256,10 @@ impl Printer {
         self.header_due = true;
         let left_out = self.table.left_out();
         if let (Some(width), false) = (width, left_out.is_empty()) {
-            eprintln!(
-                "dnstrace: {width} columns are too narrow for {}: left out; --columns chooses",
-                left_out.join(" and ")
-            );
+            let what = left_out.join(" and ");
+            stderr::say(format_args!(
+                "{width} columns are too narrow for {what}: left out; --columns chooses"
+            ));
         }
     }
 }

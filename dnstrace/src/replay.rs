@@ -26,7 +26,7 @@ use crate::{
         Begin, End, Entries, Entry, Unreadable,
         file::{Input, Kind},
     },
-    stdout,
+    stderr, stdout,
 };
 
 /// What is read, and of whom it is to tell.
@@ -111,7 +111,7 @@ impl Replay {
         let Some(Entry::Begin(begin)) = entries.next()? else {
             return Err(Unreadable { name, why: "it does not begin with a beginning".to_owned() }.into());
         };
-        eprintln!("dnstrace: reading {}: {}", escape(&name), escape(&begin.description));
+        stderr::say(format_args!("reading {}: {}", escape(&name), escape(&begin.description)));
         let has_selector = request.selection.selector.is_some();
         let pipeline = pipeline(request, &begin);
         Ok(Self { entries, begin: *begin, pipeline, has_selector, is_live })
@@ -144,12 +144,10 @@ impl Replay {
             return Err(TargetError::NoLabels(Some(why.to_owned())).into());
         }
         for note in &end.notes {
-            eprintln!("dnstrace: {}", escape(note));
+            stderr::say(escape(note));
         }
         if is_cut_short(sinks) {
-            eprintln!(
-                "dnstrace: read no further than --count asks: what was lost is told at the end of the file"
-            );
+            stderr::say("read no further than --count asks: what was lost is told at the end of the file");
         }
         Ok(end)
     }

@@ -10,6 +10,7 @@ use crate::{
     output::{Status, summary},
     printer::Printer,
     statistics::Statistics,
+    stderr,
     top::Newest,
 };
 
@@ -164,7 +165,7 @@ impl Sinks {
     pub fn end(&mut self, begin: KernelTime, end: KernelTime, losses: &Losses) -> Result<()> {
         self.last_line(begin, end, losses)?;
         self.drain()?;
-        eprint!("{}", self.text(begin, end, losses));
+        stderr::tell(&self.text(begin, end, losses));
         Ok(())
     }
 
@@ -182,7 +183,10 @@ impl Sinks {
     /// If stdout cannot be written.
     pub fn so_far(&mut self, begin: KernelTime, now: KernelTime, losses: &Losses) -> Result<()> {
         self.printer.summary(&self.statistics, [begin, now], losses, false)?;
-        eprint!("dnstrace: so far, and the trace goes on:\n{}", self.text(begin, now, losses));
+        stderr::say(format_args!(
+            "so far, and the trace goes on:\n{}",
+            self.text(begin, now, losses).trim_end()
+        ));
         Ok(())
     }
 

@@ -2,12 +2,13 @@
 //!
 //! [`lab`] builds the node, [`check`] examines it, [`suite`] runs dnstrace in it, [`demo`] shows it,
 //! [`bench`] measures what it costs; [`serve`] is the DNS server that misbehaves on request, [`multicast`] a host that
-//! speaks mDNS.
+//! speaks mDNS; [`pty`] is a terminal whose screen a test can read.
 
 pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod lab;
 pub mod multicast;
+pub mod pty;
 pub mod serve;
 pub mod suite;

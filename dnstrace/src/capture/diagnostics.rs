@@ -4,6 +4,8 @@ use aya::Ebpf;
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 
+use crate::stderr;
+
 /// The reader of the programs' messages.
 pub struct Diagnostics(EbpfLogger<Stderr>);
 
@@ -35,7 +37,7 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        eprintln!("dnstrace: eBPF: {}", record.args());
+        stderr::say(format_args!("eBPF: {}", record.args()));
     }
 
     fn flush(&self) {}

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{losses::Losses, statistics::Statistics};
+use crate::{losses::Losses, statistics::Statistics, stderr};
 
 /// The counts at one moment.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Metrics {
             .name("metrics".to_owned())
             .spawn(move || {
                 if let Err(error) = http::serve(listener, asking) {
-                    eprintln!("dnstrace: no metrics are served any more: {error}");
+                    stderr::say(format_args!("no metrics are served any more: {error}"));
                 }
             })
             .context("cannot start a thread for metrics")?;

@@ -18,6 +18,7 @@ use crate::{
     losses::Losses,
     output::{Nodes, escape},
     pipeline::Heard,
+    stderr,
 };
 
 /// Bytes that are collected before they are written, at the most for so long.
@@ -174,7 +175,8 @@ impl Recorder {
             many => format!(", {many} of them without their fate"),
         };
         let (events, packets) = (self.events, self.packets.written);
-        eprintln!("dnstrace: recorded {events} events and {packets} packets{untold} in {}", self.name());
+        let name = self.name();
+        stderr::say(format_args!("recorded {events} events and {packets} packets{untold} in {name}"));
     }
 
     fn add_packets(&mut self, messages: Vec<Heard>, outputs: &[Output]) -> Result<()> {
@@ -212,7 +214,7 @@ impl Recorder {
             return false;
         }
         if let Err(error) = self.files.remove_oldest() {
-            eprintln!("dnstrace: cannot remove the oldest file of the recording: {error}");
+            stderr::say(format_args!("cannot remove the oldest file of the recording: {error}"));
         }
         self.head.segment = self.files.number();
         self.head.events_before = events;
@@ -252,10 +254,10 @@ impl Recorder {
         self.has_failed = true;
         self.unrecorded += mem::take(&mut self.buffered) + u64::from(self.event.take().is_some());
         self.buffer = Vec::new();
-        eprintln!(
-            "dnstrace: the recording ends here, the trace goes on: cannot write {}: {error:#}",
-            self.name()
-        );
+        let name = self.name();
+        stderr::say(format_args!(
+            "the recording ends here, the trace goes on: cannot write {name}: {error:#}"
+        ));
     }
 
     fn name(&self) -> String {

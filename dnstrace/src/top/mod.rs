@@ -19,7 +19,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::sync::mpsc;
 
-use crate::{args::usage::UsageError, event::KernelTime, losses::Losses, statistics::Statistics};
+use crate::{
+    args::usage::UsageError,
+    event::KernelTime,
+    losses::Losses,
+    statistics::Statistics,
+    stderr::{self, Held},
+};
 
 pub use newest::{Newest, Sick};
 use rates::Rates;
@@ -38,6 +44,8 @@ pub struct View {
     pub per_second: Vec<u64>,
     /// The newest queries that did not go well, the newest first.
     pub newest: Vec<Sick>,
+    /// What was said on stderr last, which is kept off the screen until the end; empty if nothing was.
+    pub said: String,
 }
 
 /// The screen. Dropped, it gives the terminal back.
@@ -51,6 +59,8 @@ pub struct Top {
     begin: KernelTime,
     /// When a view was last handed over.
     shown: KernelTime,
+    /// Dropped last: what was said meanwhile is said when the terminal is as it was.
+    held: Held,
 }
 
 impl Top {
@@ -62,6 +72,7 @@ impl Top {
         if !io::stdout().is_terminal() {
             return Err(UsageError::NotATerminal.into());
         }
+        let held = stderr::hold();
         let (views, shown) = sync_channel(1);
         let (quitting, quit) = mpsc::channel(1);
         let thread = thread::Builder::new()
@@ -69,7 +80,7 @@ impl Top {
             .spawn(move || terminal::run(&shown, &quitting))
             .context("cannot start a thread for the terminal")?;
         let rates = Rates::default();
-        Ok(Self { views: Some(views), quit, thread: Some(thread), rates, begin, shown: KernelTime(0) })
+        Ok(Self { views: Some(views), quit, thread: Some(thread), rates, begin, shown: KernelTime(0), held })
     }
 
     /// Waits until the user quits, or the terminal has gone. Cancel-safe.
@@ -93,6 +104,7 @@ impl Top {
             now,
             per_second: self.rates.per_second(),
             newest: newest.all(),
+            said: self.held.newest(),
         };
         if let Some(views) = &self.views {
             _ = views.try_send(view);

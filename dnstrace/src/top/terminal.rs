@@ -10,18 +10,23 @@ use std::{
 };
 
 use ratatui::{
-    Terminal,
+    Terminal, TerminalOptions, Viewport,
     backend::CrosstermBackend,
     crossterm::{
         cursor::{Hide, Show},
         event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
         execute,
-        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+        terminal::{
+            Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+            size,
+        },
     },
+    layout::Rect,
 };
 use tokio::sync::mpsc::Sender;
 
 use super::{View, draw::draw};
+use crate::stderr;
 
 /// How long a key may wait.
 const TICK: Duration = Duration::from_millis(50);
@@ -54,6 +59,18 @@ impl Screen {
     }
 }
 
+impl Screen {
+    /// The empty screen, in its size of now. Made anew for each size: what ratatui does of its own at another size asks the
+    /// terminal where the cursor is, and fails if that does not answer (seen in one that cannot).
+    fn cleared(&self) -> io::Result<Terminal<CrosstermBackend<File>>> {
+        let mut file = self.0.try_clone()?;
+        execute!(file, Clear(ClearType::All))?;
+        let (columns, rows) = size()?;
+        let viewport = Viewport::Fixed(Rect::new(0, 0, columns, rows));
+        Terminal::with_options(CrosstermBackend::new(file), TerminalOptions { viewport })
+    }
+}
+
 impl Drop for Screen {
     fn drop(&mut self) {
         give_back(&mut self.0);
@@ -72,20 +89,14 @@ fn give_back(file: &mut File) {
 
 /// Draws until nobody sends any more, then gives the terminal back.
 pub(super) fn run(views: &Receiver<View>, quit: &Sender<()>) {
-    let shown = Screen::take().and_then(|screen| {
-        let mut terminal = Terminal::new(CrosstermBackend::new(screen.0.try_clone()?))?;
-        show(&mut terminal, views, quit)
-    });
+    let shown = Screen::take().and_then(|screen| show(&screen, views, quit));
     if let Err(error) = shown {
-        eprintln!("dnstrace: the terminal fails: {error}");
+        stderr::say(format_args!("the terminal fails: {error}"));
     }
 }
 
-fn show(
-    terminal: &mut Terminal<CrosstermBackend<File>>,
-    views: &Receiver<View>,
-    quit: &Sender<()>,
-) -> io::Result<()> {
+fn show(screen: &Screen, views: &Receiver<View>, quit: &Sender<()>) -> io::Result<()> {
+    let mut terminal = screen.cleared()?;
     let mut last = None;
     loop {
         match views.recv_timeout(TICK) {
@@ -101,7 +112,7 @@ fn show(
                 // Full: it has been told.
                 Key::Quit => _ = quit.try_send(()),
                 Key::Redraw => {
-                    terminal.clear()?;
+                    terminal = screen.cleared()?;
                     if let Some(view) = &last {
                         terminal.draw(|frame| draw(frame, view))?;
                     }

@@ -22,7 +22,7 @@ fn view(statistics: Statistics, losses: Losses) -> View {
     }
     let per_second = (0..50).map(|second| second % 17).collect();
     let (begin, now) = (KernelTime(0), KernelTime(600 * SECOND));
-    View { statistics, losses, begin, now, per_second, newest: newest.all() }
+    View { statistics, losses, begin, now, per_second, newest: newest.all(), said: String::new() }
 }
 
 fn screen(view: &View, width: u16, height: u16) -> String {
@@ -47,6 +47,22 @@ fn nothing_seen_yet_is_a_screen_as_well() {
     let empty =
         View { newest: Vec::new(), per_second: Vec::new(), ..view(Statistics::default(), Losses::default()) };
     assert_snapshot!(screen(&empty, 80, 24));
+}
+
+#[test]
+fn what_was_said_has_a_line_of_its_own() {
+    let said = "dnstrace: \u{1b}[2Jso far, and the trace goes on: [9 lines are said at the end]".to_owned();
+    let view = View { said, ..view(summaries::sick(), Losses::default()) };
+    let screen = screen(&view, 80, 24);
+    let last: Vec<_> = screen.lines().rev().take(2).map(|line| line.trim_matches(['"', ' '])).collect();
+    let line = "dnstrace: \\u{1b}[2Jso far, and the trace goes on: [9 lines are said at the end]";
+    assert_eq!(last, ["nothing was lost", line]);
+}
+
+#[test]
+fn a_tiny_terminal_shows_what_matters_most() {
+    let long = view(summaries::sick(), Losses::default());
+    assert_snapshot!([screen(&long, 40, 10), screen(&long, 60, 18)].join("\n"));
 }
 
 #[test]

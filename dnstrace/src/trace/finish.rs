@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::time::{self, Instant};
 
 use super::{Trace, ends::Ends};
-use crate::event::KernelTime;
+use crate::{event::KernelTime, stderr};
 
 /// At the end of a trace: how long a reader may take nothing before it is taken to have stopped for good.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ impl Trace {
         losses.lines_not_written += unread;
         let text = self.sinks.text(begin, end, &losses);
         if unread == 0 {
-            eprint!("{text}")
+            stderr::tell(&text)
         } else {
             say_or_leave(text)
         }
@@ -57,7 +57,7 @@ impl Trace {
 fn say_or_leave(text: String) {
     let (done, said) = mpsc::channel();
     thread::spawn(move || {
-        eprint!("{text}");
+        stderr::tell(&text);
         // Nobody waits any more: then nobody is told.
         _ = done.send(());
     });

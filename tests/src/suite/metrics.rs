@@ -30,7 +30,7 @@ const ADDRESS: &str = "127.0.0.1:9353";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// So many names that exist, and one that does not.
-fn ask(bench: &Bench, count: usize) -> Result<()> {
+pub(super) fn ask(bench: &Bench, count: usize) -> Result<()> {
     let mut questions = vec!["api.shop.svc.cluster.local A".to_owned(); count];
     questions.push("nowhere.svc.cluster.local A".to_owned());
     dig_batch(&bench.lab.cart, "cart", &["+short"], &questions)?.success()?;

@@ -21,6 +21,7 @@ mod refusals;
 pub mod soak;
 mod stream;
 pub mod tracer;
+mod view;
 
 use std::{
     process::ExitCode,
@@ -156,6 +157,7 @@ pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         refusals::TESTS,
         ends::TESTS,
         metrics::TESTS,
+        view::TESTS,
         losses::TESTS,
         json::TESTS,
         filters::TESTS,

@@ -48,7 +48,9 @@ fn view() {
 /// A terminal in which the view is drawn.
 fn start(course: &str) -> Result<Terminal> {
     let command = Command::new(env::current_exe()?).args(["--exact", "view", "--nocapture"]);
-    let terminal = Terminal::start(command.env(COURSE, course), (80, 24))?;
+    // A trace of calls would push the words of a panic off the screen.
+    let command = command.env(COURSE, course).env("RUST_BACKTRACE", "0");
+    let terminal = Terminal::start(command, (80, 24))?;
     terminal.wait_for("drawn", |rows| is_whole(rows))?;
     Ok(terminal)
 }

@@ -45,7 +45,7 @@ pub fn run(workspace: &Workspace, args: &FuzzArgs) -> Result<ExitCode> {
 /// Each target's into a folder of its name.
 fn write_seeds(workspace: &Workspace, directory: &Path) -> Result<()> {
     let mut write = build::cargo(workspace);
-    write.args(["run", "--quiet", "--package", PACKAGE, "--bin", "seeds", "--"]).arg(directory);
+    write.args(["run", "--quiet", "--package", PACKAGE, "--example", "seeds", "--"]).arg(directory);
     // As the host tests are built.
     process::run(write.env("AYA_BUILD_SKIP", "1"))
 }

@@ -18,6 +18,7 @@
 
 pub mod args;
 pub mod capture;
+pub mod cri;
 pub mod dns;
 pub mod doh;
 pub mod event;

@@ -19,7 +19,7 @@ use jiff::tz::TimeZone;
 use crate::{
     args::{Args, modes::Mode, settings, usage::UsageError},
     capture::{Capture, Request, hooks::Needs, preflight::Facts},
-    doh,
+    cri, doh,
     event::{Event, KernelTime},
     identify::{Identifier, Roots, Teller, Version, Wanted},
     kernel_counters::Baseline,
@@ -53,6 +53,7 @@ pub async fn run(args: &Args) -> Result<()> {
     let mut identifier =
         Identifier::new(Roots::default()).context("cannot read the node's cgroups")?.on_node(node.clone());
     let mut tellers = Tellers::default();
+    cri::start(args.cri_socket.as_ref(), &mut tellers)?;
     let target = hear::resolve(&mut identifier, &settings::selection(args), &mut tellers).await?;
     let request = Request {
         config: Config { target: config.target | listing(&target), ..config },

@@ -17,7 +17,7 @@ use std::{ffi::OsString, time::Duration};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::capture::AttachMode;
+use crate::{capture::AttachMode, cri::Socket};
 
 pub use filter::FilterArgs;
 pub use metrics::MetricsArgs;
@@ -45,6 +45,11 @@ pub struct Args {
 
     #[command(flatten)]
     pub selection: SelectionArgs,
+
+    /// Where the container runtime listens for CRI, which tells names and labels of pods: /run/crio/crio.sock. Without it
+    /// containerd, CRI-O, k3s and cri-dockerd are looked for; none: nobody is asked.
+    #[arg(long, value_name = "PATH")]
+    pub cri_socket: Option<Socket>,
 
     /// Wait for a pod that is not there yet: every pod whose name begins like this, or with such labels, is traced from its
     /// start.

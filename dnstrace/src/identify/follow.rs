@@ -68,6 +68,12 @@ impl Follower {
         Self { wanted, starting: VecDeque::new() }
     }
 
+    /// How many wait for their name.
+    #[cfg(test)]
+    pub fn starting(&self) -> usize {
+        self.starting.len()
+    }
+
     /// Takes note of a cgroup of the pods' hierarchy that was made.
     pub fn note(&mut self, made: &CgroupMade) {
         if self.wanted.is_empty() {

@@ -15,6 +15,7 @@ mod resolver;
 mod selector;
 pub mod target;
 mod wanted;
+mod wonder;
 
 use std::{borrow::Cow, fmt, io, net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
@@ -34,6 +35,7 @@ use crate::event::{CgroupMade, KernelTime, Task};
 use follow::Follower;
 use pods::Names;
 use resolv_conf_files::ResolvConfFiles;
+use wonder::Wonder;
 
 /// Cgroups that are remembered at the most; those that were silent longest go first.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
@@ -153,8 +155,10 @@ pub struct Identifier {
     follower: Follower,
     /// When the hierarchy was walked last.
     walked: Option<u64>,
-    /// Whether a pod has shown up of which something is missing that others may know.
-    wonders: bool,
+    /// Whether somebody tells of pods who knows their labels.
+    is_told: bool,
+    /// Whether those who know more are to be asked.
+    wonder: Wonder,
     /// Whether a pod has asked something whose name was not known.
     is_nameless: bool,
     forgotten: u64,
@@ -177,7 +181,8 @@ impl Identifier {
             resolv_conf_files,
             follower: Follower::default(),
             walked: None,
-            wonders: false,
+            is_told: false,
+            wonder: Wonder::default(),
             is_nameless: false,
             forgotten: 0,
         };
@@ -213,25 +218,31 @@ impl Identifier {
     /// # Errors
     /// If there is no such pod, or not exactly one.
     pub fn resolve(&mut self, selection: &Selection) -> Result<Target, TargetError> {
+        if selection.selector.is_some() && !self.is_told {
+            return Err(TargetError::NoLabels(None));
+        }
         self.names.scan(0);
         let target = target::resolve(selection, &self.hierarchy, &mut self.names, &self.roots.proc)?;
         self.follower = Follower::new(target.wanted.clone());
         Ok(target)
     }
 
-    /// Takes in what somebody tells of a pod, at any time and in any order. Who was named before without it is named with it
-    /// from now on.
-    pub fn learn(&mut self, teller: Teller, facts: &PodFacts) {
-        if self.names.learn(teller, facts) {
+    /// Takes in what somebody tells of pods, at any time and in any order; that there are none is told, too. Who was named
+    /// before without it is named with it from now on.
+    pub fn learn(&mut self, teller: Teller, pods: &[PodFacts]) {
+        self.is_told = true;
+        let news = pods.iter().filter(|facts| self.names.learn(teller, facts)).count();
+        if news > 0 {
             // Found out again from what is remembered, which costs little: pods come and go by the second, not faster.
             self.owners.clear();
+            self.wonder.learned();
         }
     }
 
     /// Whether a pod has shown up since the last call whose name, labels or container's name is missing: those who know are
     /// to be asked.
     pub fn take_question(&mut self) -> bool {
-        std::mem::take(&mut self.wonders)
+        self.wonder.take()
     }
 
     /// Whether a pod has asked something, or was asked, whose name was not known.
@@ -278,13 +289,13 @@ impl Identifier {
     /// The owner that a path names, and whether nothing is missing.
     fn named(&mut self, path: &Arc<str>, now: u64) -> (Owner, bool) {
         let parsed = cgroup_path::parse(path);
-        let mut is_complete = true;
+        let (mut is_complete, mut is_known) = (true, true);
         let pod = parsed.pod_uid.map(|uid| {
             let name = self.names.pod(&uid, now);
             is_complete &= name.is_some();
             let (namespace, name) = name.map(|pod| (pod.namespace, pod.name)).unzip();
             let labels = self.names.labels(&uid);
-            self.wonders |= labels.is_none();
+            is_known &= labels.is_some();
             Arc::new(Pod { namespace, name, uid, labels })
         });
         let container = parsed.container.map(|container| {
@@ -292,7 +303,9 @@ impl Identifier {
             is_complete &= name.is_some() || pod.is_none();
             Arc::new(Container { name, id: container.id, runtime: container.runtime.into() })
         });
-        self.wonders |= !is_complete;
+        if !(is_known && is_complete) {
+            self.wonder.again(now);
+        }
         self.is_nameless |= pod.as_ref().is_some_and(|pod| pod.name.is_none());
         let unit = parsed.unit.map(Arc::from);
         let cgroup = Some(path.clone());
@@ -318,7 +331,9 @@ impl Owners for Identifier {
             let parsed = cgroup_path::parse(&made.path);
             let container = parsed.container.as_ref().map(|container| container.id.as_str());
             // Asked now, its name is there when its program asks.
-            self.wonders |= parsed.pod_uid.is_some_and(|uid| !self.names.is_known(&uid, container));
+            if parsed.pod_uid.is_some_and(|uid| !self.names.is_known(&uid, container)) {
+                self.wonder.new_one();
+            }
         }
     }
 

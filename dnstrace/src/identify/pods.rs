@@ -99,11 +99,6 @@ impl Names {
         self.pods.get(uid)?.labels.as_ref().map(|(_, labels)| labels.clone())
     }
 
-    /// Whether somebody has told the labels of any pod.
-    pub fn has_labels(&self) -> bool {
-        self.pods.iter().any(|(_, pod)| pod.labels.is_some())
-    }
-
     /// Whether a pod has its name and labels, and this container of it a name. Asks nobody.
     pub fn is_known(&self, uid: &str, container: Option<&str>) -> bool {
         self.pods.peek(uid).is_some_and(|pod| pod.labels.is_some())

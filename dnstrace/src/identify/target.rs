@@ -164,10 +164,7 @@ pub(super) fn resolve(
     }
     let running = running(hierarchy, names);
     if let Some(selector) = &selection.selector {
-        return match running {
-            Ok(_) | Err(TargetError::NoNames(_)) if !names.has_labels() => Err(TargetError::NoLabels(None)),
-            running => selected(selector, selection, &running?, names, kubepods()),
-        };
+        return selected(selector, selection, &running?, names, kubepods());
     }
     let running = match running {
         Err(TargetError::NoPods) if selection.wait && !selection.pods.is_empty() => Vec::new(),

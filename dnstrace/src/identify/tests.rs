@@ -9,6 +9,7 @@ use std::{
 use super::*;
 use crate::event::KernelTime;
 
+mod many;
 mod told;
 
 const CART_UID: &str = "0e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";

@@ -120,7 +120,9 @@ impl Status {
                 format!("dnstrace: {module} was loaded: {attached} hooks attached to it\n")
                     + &without(missing)
             }
-            Self::SourceFailed { why, .. } => format!("dnstrace: {}\n", escape(why)),
+            Self::SourceFailed { why, .. } => {
+                format!("dnstrace: {}; until then pods may lack names and labels\n", escape(why))
+            }
             Self::SourceRecovered { source } => {
                 format!("dnstrace: {} tells names and labels again\n", source.name())
             }

@@ -55,7 +55,7 @@ fn may_be_told(error: &TargetError) -> bool {
 
 fn learn(identifier: &mut Identifier, teller: Teller, news: &News) {
     if let News::Pods(pods) = news {
-        pods.iter().for_each(|facts| identifier.learn(teller, facts));
+        identifier.learn(teller, pods);
     }
 }
 

@@ -44,7 +44,7 @@ fn who_has_no_name_is_named_as_soon_as_somebody_tells() {
     assert_eq!(who(&mut identifier, made.cgroup, 500, 0).to_string(), format!("pod {UID}"));
     assert!(identifier.take_question() && identifier.is_nameless());
 
-    identifier.learn(Teller::Runtime, &facts(UID, "late", &[("app", "late")]));
+    identifier.learn(Teller::Runtime, &[facts(UID, "late", &[("app", "late")])]);
     let owner = who(&mut identifier, made.cgroup, 500, 0);
     assert_eq!((owner.to_string(), labels(&owner)), ("shop/late".to_owned(), Some("app=late ".to_owned())));
     assert_eq!(owner.container.unwrap().name.as_deref(), Some("app"));
@@ -63,9 +63,9 @@ fn what_the_directories_say_stays_and_labels_are_added() {
         (owner.to_string(), labels(&owner))
     };
     assert_eq!(owner(), ("shop/cart-7d4f".to_owned(), None));
-    identifier.learn(Teller::Runtime, &facts(CART_UID, "another", &[("app", "cart")]));
+    identifier.learn(Teller::Runtime, &[facts(CART_UID, "another", &[("app", "cart")])]);
     let mut told = |teller, labels: &[(&str, &str)]| {
-        identifier.learn(teller, &facts(CART_UID, "cart-7d4f", labels));
+        identifier.learn(teller, &[facts(CART_UID, "cart-7d4f", labels)]);
         self::labels(&who(&mut identifier, cgroup, 200, 0)).unwrap()
     };
     assert_eq!(told(Teller::Runtime, &[("app", "cart")]), "app=cart ");
@@ -85,7 +85,7 @@ fn what_cannot_be_true_is_not_believed() {
     let mut told = |change: &dyn Fn(&mut PodFacts)| {
         let mut facts = facts(UID, "late", &[]);
         change(&mut facts);
-        identifier.learn(Teller::Runtime, &facts);
+        identifier.learn(Teller::Runtime, &[facts]);
         let owner = who(&mut identifier, made.cgroup, 500, 0);
         (owner.to_string(), owner.container.and_then(|container| container.name.clone()))
     };
@@ -104,9 +104,8 @@ fn labels_select_pods_now_and_later() {
     let node = node();
     let mut identifier = node.identifier();
     assert_eq!(identifier.resolve(&select("app=cart")), Err(TargetError::NoLabels(None)));
-    assert_eq!(Node::new().identifier().resolve(&select("app=cart")), Err(TargetError::NoPods));
-    identifier.learn(Teller::Runtime, &facts(CART_UID, "cart-7d4f", &[("app", "cart")]));
-    identifier.learn(Teller::Runtime, &facts(WEB_UID, "cart-9abc", &[("app", "web")]));
+    identifier.learn(Teller::Runtime, &[facts(CART_UID, "cart-7d4f", &[("app", "cart")])]);
+    identifier.learn(Teller::Runtime, &[facts(WEB_UID, "cart-9abc", &[("app", "web")])]);
     let target = identifier.resolve(&select("app in (cart,web),!x")).unwrap();
     assert_eq!(target.cgroups, [node.id("cgroup/kubepods")].into());
     assert_eq!(target.description, "pods with labels app in (cart,web),!x");
@@ -127,7 +126,7 @@ fn labels_select_pods_now_and_later() {
     // One that starts later, of which nobody has told yet, is shown rather than missed.
     let late = node.pod("shop", "web-2", UID, "900", 900);
     assert!(is_wanted(late.clone()));
-    identifier.learn(Teller::Runtime, &facts(UID, "web-2", &[("app", "db")]));
+    identifier.learn(Teller::Runtime, &[facts(UID, "web-2", &[("app", "db")])]);
     let task = Task { cgroup: node.id(late), pid: 1, tid: 1, comm: String::new() };
     assert!(!wanted.is(&identifier.owner(&task, KernelTime(0)), &task));
 }
@@ -136,7 +135,7 @@ fn labels_select_pods_now_and_later() {
 fn a_selector_that_nobody_meets_is_refused_or_waited_for() {
     let node = node();
     let mut identifier = node.identifier();
-    identifier.learn(Teller::Runtime, &facts(CART_UID, "cart-7d4f", &[("app", "cart")]));
+    identifier.learn(Teller::Runtime, &[facts(CART_UID, "cart-7d4f", &[("app", "cart")])]);
     let elsewhere = Selection { namespace: Some("kube-system".into()), ..select("app=cart") };
     for selection in [elsewhere, select("app=crat")] {
         let error = identifier.resolve(&selection).unwrap_err();
@@ -156,6 +155,17 @@ fn a_pod_that_is_followed_may_be_named_by_others() {
     identifier.note_cgroup(&pod);
     identifier.note_cgroup(&container);
     assert_eq!(identifier.started(0), [0; 0]);
-    identifier.learn(Teller::Runtime, &facts(UID, "late-1", &[]));
+    identifier.learn(Teller::Runtime, &[facts(UID, "late-1", &[])]);
     assert_eq!(identifier.started(1), [pod.cgroup]);
+}
+
+#[test]
+fn pods_that_were_recorded_before_labels_were_can_be_read() {
+    let old = serde_json::json!({"namespace": "shop", "name": "cart", "uid": CART_UID});
+    let pod: Pod = rmp_serde::from_slice(&rmp_serde::to_vec_named(&old).unwrap()).unwrap();
+    assert_eq!((pod.name.as_deref(), pod.labels), (Some("cart"), None));
+    let labels = Labels::from([("app".to_owned(), "cart".to_owned())]);
+    let new = Pod { labels: Some(labels.into()), name: pod.name, namespace: None, uid: pod.uid };
+    let read: Pod = rmp_serde::from_slice(&rmp_serde::to_vec_named(&new).unwrap()).unwrap();
+    assert_eq!(read, new);
 }

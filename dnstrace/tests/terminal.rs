@@ -51,7 +51,7 @@ fn start(course: &str) -> Result<Terminal> {
     // A trace of calls would push the words of a panic off the screen.
     let command = command.env(COURSE, course).env("RUST_BACKTRACE", "0");
     let terminal = Terminal::start(command, (80, 24))?;
-    terminal.wait_for("drawn", |rows| is_whole(rows))?;
+    terminal.wait_for("drawn", is_whole)?;
     Ok(terminal)
 }
 

@@ -9,16 +9,18 @@
 //! - [`event`]: the events themselves
 //! - [`dns`]: payload bytes to DNS messages
 //! - [`identify`]: cgroup and process to pod, container, host service
+//! - [`directory`]: addresses to Services and pods, as the Kubernetes API ([`kube`]) has told
 //! - [`lookup`]: messages to attempts and queries
 //! - [`filter`]: which of them the user wants to see
 //! - [`statistics`]: what it all comes to
 //! - [`output`]: queries to what the user reads
 //!
-//! [`dns`], [`lookup`], [`filter`] and [`statistics`] are pure: events and time come in, values go out.
+//! [`dns`], [`directory`], [`lookup`], [`filter`] and [`statistics`] are pure: events and time come in, values go out.
 
 pub mod args;
 pub mod capture;
 pub mod cri;
+pub mod directory;
 pub mod dns;
 pub mod doh;
 pub mod event;
@@ -28,6 +30,7 @@ pub mod generate;
 pub mod hooks;
 pub mod identify;
 pub mod kernel_counters;
+pub mod kube;
 pub mod lookup;
 pub mod losses;
 pub mod merge;

@@ -30,6 +30,9 @@ pub struct Losses {
     pub queries_forgotten: u64,
     /// Names of cgroups, pods and containers forgotten for want of room; they are looked up again.
     pub owners_forgotten: u64,
+    /// Addresses of Services and pods for which there was no room (`--kube`): they stay without a name. Those that were told
+    /// again are counted again.
+    pub names_left_out: u64,
     /// Bytes of TCP connections in which messages could not be told apart.
     pub stream_bytes_skipped: u64,
     /// TCP connections forgotten because too many were under way: part of a message may have been skipped with each.
@@ -86,6 +89,7 @@ impl Losses {
             queries_evicted,
             queries_forgotten,
             owners_forgotten,
+            names_left_out,
             stream_bytes_skipped,
             streams_forgotten,
             lines_not_written,
@@ -113,6 +117,7 @@ impl Losses {
         self.queries_evicted += queries_evicted;
         self.queries_forgotten += queries_forgotten;
         self.owners_forgotten += owners_forgotten;
+        self.names_left_out += names_left_out;
         self.stream_bytes_skipped += stream_bytes_skipped;
         self.streams_forgotten += streams_forgotten;
         self.lines_not_written += lines_not_written;
@@ -178,6 +183,7 @@ impl Losses {
                 self.queries_forgotten,
                 "ended queries forgotten early: late answers may be called answers without a query",
             ),
+            (self.names_left_out, "addresses of Services or pods without their name: too many"),
             (
                 self.stream_bytes_skipped,
                 "bytes of TCP connections skipped: where messages begin in them is not known",
@@ -238,6 +244,7 @@ mod tests {
             queries_evicted: 4,
             queries_forgotten: 5,
             owners_forgotten: 6,
+            names_left_out: 7,
             stream_bytes_skipped: 7,
             streams_forgotten: 8,
             lines_not_written: 9,
@@ -247,7 +254,7 @@ mod tests {
             namespaces_unchecked: 0,
         };
         let text = losses.text();
-        assert_eq!(text.lines().count(), 17);
+        assert_eq!(text.lines().count(), 18);
         assert!(text.starts_with("LOST: 3 events of ip_send_skb (ring full"), "{text}");
     }
 

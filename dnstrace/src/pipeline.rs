@@ -7,6 +7,7 @@ mod tests;
 use std::net::SocketAddr;
 
 use crate::{
+    directory::{Book, peer},
     dns::{self, Framed, StreamLimits, StreamTotals, Streams},
     event::{
         ConnectFailure, ConnectionChange, Direction, Event, KernelTime, Packet, Refused, SendFailure,
@@ -22,6 +23,8 @@ use self::others::{Flows, Others};
 /// The rooms in a row.
 pub struct Pipeline<O> {
     owners: O,
+    /// What addresses are called.
+    book: Book,
     wanted: Wanted,
     /// Whose messages are seen for want of a better filter.
     others: Others,
@@ -45,6 +48,7 @@ impl<O: Owners> Pipeline<O> {
     pub fn new(owners: O, wanted: Wanted, limits: Limits, sight: Sight) -> Self {
         Self {
             owners,
+            book: Book::default(),
             wanted,
             others: Others::default(),
             streams: Streams::new(StreamLimits::default()),
@@ -102,7 +106,33 @@ impl<O: Owners> Pipeline<O> {
         if let Some(flows) = flows {
             self.others.withhold(&flows, &mut out);
         }
+        self.name_peers(&mut out);
         out
+    }
+
+    /// Says what addresses were called when queries were sent to them, and connections opened.
+    fn name_peers(&mut self, out: &mut [Output]) {
+        let book = &mut self.book;
+        for output in out {
+            match output {
+                Output::Query(query) => {
+                    let node = query.owner.node.as_ref();
+                    for attempt in &mut query.attempts {
+                        let conversation = &attempt.conversation;
+                        attempt.peer = peer(conversation.remote, attempt.endpoint, |address| {
+                            book.name(node, address, conversation.transport, attempt.time)
+                        });
+                    }
+                }
+                Output::Connection(tcp) => {
+                    let node = tcp.owner.as_ref().and_then(|owner| owner.node.as_ref());
+                    tcp.peer = peer(tcp.remote, tcp.endpoint, |address| {
+                        book.name(node, address, Transport::Tcp, tcp.time)
+                    });
+                }
+                Output::Stray(_) | Output::Packet(_) | Output::Lookup(_) | Output::Loss(_) => {}
+            }
+        }
     }
 
     fn message(&mut self, seen: SocketMessage, out: &mut Vec<Output>) {
@@ -231,10 +261,16 @@ impl<O: Owners> Pipeline<O> {
         &mut self.owners
     }
 
+    /// What addresses are called.
+    pub fn book(&mut self) -> &mut Book {
+        &mut self.book
+    }
+
     /// Event time has come to `now`.
     pub fn advance(&mut self, now: KernelTime) -> Vec<Output> {
         let mut out = Vec::new();
         self.tracker.advance(now, &mut out);
+        self.name_peers(&mut out);
         out
     }
 
@@ -244,6 +280,7 @@ impl<O: Owners> Pipeline<O> {
         self.streams.finish(now, &mut framed);
         self.framed(framed, &mut out);
         self.tracker.finish(now, &mut out);
+        self.name_peers(&mut out);
         out
     }
 

@@ -221,6 +221,10 @@ pub fn play(
                 pipeline.owners().tell(cgroup, &owner);
                 continue;
             }
+            Some(Entry::Names { node, address, versions }) => {
+                pipeline.book().replace(node, address, versions);
+                continue;
+            }
             Some(Entry::Sight(sight)) => {
                 pipeline.see(sight);
                 continue;

@@ -5,6 +5,7 @@ mod ends;
 mod finish;
 mod hear;
 mod losses;
+mod names;
 mod wishes;
 
 use std::{
@@ -35,6 +36,7 @@ use crate::{
 
 use begin::{attached_hook, description, listing, missing_hook, sight, started};
 use ends::Ends;
+use names::Names;
 use wishes::{Wish, Wishes};
 
 /// The module of connection tracking.
@@ -54,6 +56,7 @@ pub async fn run(args: &Args) -> Result<()> {
         Identifier::new(Roots::default()).context("cannot read the node's cgroups")?.on_node(node.clone());
     let mut tellers = Tellers::default();
     cri::start(args.cri_socket.as_ref(), &mut tellers)?;
+    let names = Names::start(&args.kube, node.clone(), &mut tellers)?;
     let target = hear::resolve(&mut identifier, &settings::selection(args), &mut tellers).await?;
     let request = Request {
         config: Config { target: config.target | listing(&target), ..config },
@@ -110,6 +113,7 @@ pub async fn run(args: &Args) -> Result<()> {
         wishes: Wishes::new(metrics)?,
         tellers,
         failures_said: BTreeSet::new(),
+        names,
         begin,
     };
     trace.sinks.status(&started, begin)?;
@@ -133,6 +137,7 @@ struct Trace {
     tellers: Tellers,
     /// Of whom it was said that they cannot tell.
     failures_said: BTreeSet<Teller>,
+    names: Names,
     begin: KernelTime,
 }
 
@@ -182,6 +187,7 @@ impl Trace {
         }
         self.sinks.tell(self.pipeline.advance(batch.until))?;
         self.ask_tellers()?;
+        self.learn_names()?;
         self.sinks.flush()?;
         self.show()
     }

@@ -1,6 +1,7 @@
 //! The command line, as the user types it; [`settings`] is what it means, [`usage`] what it may not say.
 
 mod filter;
+mod kube;
 mod metrics;
 pub mod modes;
 mod protocol;
@@ -20,6 +21,7 @@ use clap_complete::Shell;
 use crate::{capture::AttachMode, cri::Socket};
 
 pub use filter::FilterArgs;
+pub use kube::KubeArgs;
 pub use metrics::MetricsArgs;
 pub use modes::Given;
 pub use protocol::ProtocolArgs;
@@ -91,6 +93,9 @@ pub struct Args {
 
     #[command(flatten)]
     pub counts: MetricsArgs,
+
+    #[command(flatten)]
+    pub kube: KubeArgs,
 
     /// Size of the kernel's buffer for events, rounded up to a power of two.
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = ring_size)]

@@ -45,6 +45,8 @@ use Use::{Vain, Works};
 const KERNEL: Use = Vain("it is for tracing the kernel");
 const PORTS: Use = Vain("it holds what was seen on the ports of its trace");
 const OWNERS: Use = Vain("it knows no pods and processes");
+const NAMES: Use = Vain("it holds the names that were known then");
+const NO_NAMES: Use = Vain("what addresses are called now need not be what they were called then");
 const NO_FILE: Use = Vain("that has no file");
 const WAITS: Use = Vain("no line is dropped there, however slowly it is read");
 const WHOLE: Use = Vain("what it tells is there already");
@@ -85,6 +87,8 @@ const TABLE: &[(&str, [Use; 3])] = &[
     ("--rotate", [Works, WHOLE, WHOLE]),
     ("--keep", [Works, WHOLE, WHOLE]),
     ("--read", [NO_FILE, Works, Works]),
+    ("--kube", [Works, NAMES, NO_NAMES]),
+    ("--kubeconfig", [Works, NAMES, NO_NAMES]),
     ("--metrics", [Works, RUNNING, RUNNING]),
     ("--top", [Works, RUNNING, RUNNING]),
     ("--ring", [Works, KERNEL, KERNEL]),
@@ -180,6 +184,7 @@ mod tests {
     fn beside(option: &str) -> &'static [&'static str] {
         match option {
             "--rotate" => &["--write", "x"],
+            "--kubeconfig" => &["--kube"],
             "--keep" => &["--write", "x", "--rotate", "1h"],
             _ => &[],
         }

@@ -215,6 +215,7 @@ impl Traced {
             local: self.local,
             remote: self.remote,
             endpoint: self.endpoint,
+            peer: Default::default(),
             time: self.opened.unwrap_or(self.seen),
             seen_from_start: self.seen_from_start,
             established: self.established,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
+    directory::Peer,
     dns::{Decoded, Defect, Edns, Flags, Message, Question},
     event::{Flow, KernelTime, SocketMessage, Task, Transport},
     identify::Owner,
@@ -60,6 +61,8 @@ pub struct Attempt {
     pub edns: Option<Edns>,
     /// The endpoint behind the address that was asked, where a translation was seen.
     pub endpoint: Option<SocketAddr>,
+    /// What both are called in Kubernetes: the pipeline fills it in when the query is told.
+    pub peer: Peer,
     /// The TCP connection that it went over.
     pub carrier: Option<Carrier>,
     /// Of a client's attempt, what its server's socket saw of it, where that is traced as well.
@@ -271,6 +274,8 @@ pub struct TcpConnection {
     pub remote: SocketAddr,
     /// The endpoint behind `remote`, where a translation was seen.
     pub endpoint: Option<SocketAddr>,
+    /// What both are called in Kubernetes, as of an attempt.
+    pub peer: Peer,
     /// When its SYN was sent, or the kernel refused to send one; else when it was first seen.
     pub time: KernelTime,
     /// Whether it was seen from its beginning; else it was opened before `time`.

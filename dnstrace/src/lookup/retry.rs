@@ -178,6 +178,7 @@ fn unopened(connection: &Traced) -> Attempt {
         flags: Flags::default(),
         edns: None,
         endpoint: connection.endpoint,
+        peer: Default::default(),
         carrier: Some(connection.carrier()),
         server_side: None,
         steps: connection.steps.clone(),

@@ -282,6 +282,7 @@ pub(super) fn attempt(observation: &Observation) -> Option<Attempt> {
         flags: message.flags,
         edns: message.edns,
         endpoint: None,
+        peer: Default::default(),
         carrier: None,
         server_side: None,
         steps: Vec::new(),

@@ -137,6 +137,16 @@ impl Merged {
                         let owner = Owner { node: node_name, ..owner };
                         return Ok(Some(Entry::Owner { cgroup: node.number(cgroup), owner }));
                     }
+                    Some(Entry::Names { address, mut versions, .. }) => {
+                        for version in &mut versions {
+                            version.since = node.time(version.since);
+                        }
+                        return Ok(Some(Entry::Names {
+                            node: Some(trace.name.as_str().into()),
+                            address,
+                            versions,
+                        }));
+                    }
                     Some(Entry::Event(mut event)) => {
                         node.event(&mut event, &mut self.namespaces);
                         trace.next = Some((event.time(), Entry::Event(event)));

@@ -185,7 +185,7 @@ fn replayed(files: Vec<PathBuf>) -> (Begin, Vec<Query>, crate::source::End) {
                 });
                 return (*begin, queries.collect(), *end);
             }
-            Entry::Begin(_) | Entry::Sight(_) => {}
+            Entry::Begin(_) | Entry::Sight(_) | Entry::Names { .. } => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, net::SocketAddr, ops::Range};
 
 use crate::{
+    directory::{Name, Peer},
     event::{KernelTime, Transport},
     lookup::{Attempt, Fate, Insertion, Outcome, Query, Role, Step, What},
 };
@@ -10,7 +11,7 @@ use crate::{
 use super::{
     Nodes, answer,
     connection::{self, Unopened},
-    names, server_side,
+    escape, names, server_side,
     step::{self, Scene},
     units,
 };
@@ -117,7 +118,7 @@ fn heading(query: &Query, index: usize, attempt: &Attempt, scene: &Scene) -> Str
     let ordinal = if attempt.answer().is_none() { connection::ordinal(attempt) } else { String::new() };
     format!(
         "{offset}  {not}{verb} {} (port {}{id}{ordinal}): {}",
-        remote(attempt),
+        named_remote(attempt),
         attempt.conversation.local.port(),
         fate(attempt, scene)
     )
@@ -135,7 +136,7 @@ fn connect(attempt: &Attempt, ended: KernelTime, scene: &Scene) -> String {
     let Fate::ConnectFailed { step } = attempt.fate else {
         let fate = if matches!(attempt.fate, Fate::Open) { "not open yet" } else { &fate(attempt, scene) };
         let again = if again == 0 { String::new() } else { format!(", {}", connection::syn_again(again)) };
-        return format!("connect to {}{port}: {fate}{again}", remote(attempt));
+        return format!("connect to {}{port}: {fate}{again}", named_remote(attempt));
     };
     let step = attempt.steps.get(step);
     let after = connection::after(step.map_or(ended, |step| step.time).since(attempt.time));
@@ -143,7 +144,39 @@ fn connect(attempt: &Attempt, ended: KernelTime, scene: &Scene) -> String {
         Some(unopened) => unopened.words(&after, again, scene),
         None => format!("failed{after}"),
     };
-    format!("connect to {}{port} {words}", remote(attempt))
+    format!("connect to {}{port} {words}", named_remote(attempt))
+}
+
+/// The same with the names of both, where they are known: `10.96.0.10:53/udp [kube-system/kube-dns] -> 10.244.1.7
+/// [kube-system/coredns-5d7]`.
+pub(super) fn named_remote(attempt: &Attempt) -> String {
+    let conversation = &attempt.conversation;
+    let transport = names::transport(conversation.transport);
+    let remote = format!("{}/{transport}{}", conversation.remote, bracketed(attempt.peer.remote.as_deref()));
+    match attempt.endpoint {
+        Some(endpoint) => {
+            let endpoint = step::endpoint(endpoint, conversation.remote);
+            format!("{remote} {endpoint}{}", bracketed(attempt.peer.endpoint.as_deref()))
+        }
+        None => remote,
+    }
+}
+
+/// ` [kube-system/kube-dns]`, safe for a terminal; empty without a name.
+pub(super) fn bracketed(name: Option<&Name>) -> String {
+    name.map(|name| format!(" [{}]", escape(&name.to_string()))).unwrap_or_default()
+}
+
+/// What the other end and the endpoint behind it are called: `kube-system/kube-dns -> kube-system/coredns-5d7`; empty if
+/// neither has a name.
+pub(super) fn peer_names(peer: &Peer) -> String {
+    let name = |name: &Name| escape(&name.to_string()).into_owned();
+    match (peer.remote.as_deref().map(name), peer.endpoint.as_deref().map(name)) {
+        (Some(remote), Some(endpoint)) => format!("{remote} -> {endpoint}"),
+        (Some(remote), None) => remote,
+        (None, Some(endpoint)) => format!("-> {endpoint}"),
+        (None, None) => String::new(),
+    }
 }
 
 /// The other end and the endpoint behind it: `10.96.0.10:53/udp -> 10.244.1.7`.

@@ -1,6 +1,7 @@
 //! What the user reads, word for word.
 
 mod fates;
+mod kube;
 mod lookups;
 mod schema;
 pub(crate) mod summaries;

@@ -12,10 +12,13 @@
 //! Fields are only ever added to what is written, and those that an older file lacks have a default: a newer dnstrace reads
 //! what an older one wrote.
 
+use std::net::IpAddr;
+
 use pcap_parser::{CustomBlock, ToVec as _};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    directory::Version,
     event::{Event, KernelTime},
     identify::Owner,
     lookup::Sight,
@@ -45,6 +48,11 @@ pub enum Line<E = Event> {
     Owner {
         cgroup: u64,
         owner: Owner,
+    },
+    /// All that is known so far of what an address is called.
+    Names {
+        address: IpAddr,
+        versions: Vec<Version>,
     },
     Event(E),
     Time(KernelTime),

@@ -124,6 +124,9 @@ impl Reader {
         match line {
             Line::Begin(head) => self.begin(head)?,
             Line::Owner { cgroup, owner } => self.ready.push_back(Entry::Owner { cgroup, owner }),
+            Line::Names { address, versions } => {
+                self.ready.push_back(Entry::Names { node: None, address, versions });
+            }
             Line::Event(event) => {
                 if !event.is_sound() {
                     return Err(self.blocks.unreadable("an event of it holds more bytes than there were"));

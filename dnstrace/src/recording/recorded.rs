@@ -1,7 +1,10 @@
 //! The pipeline with a recorder beside it.
 
-use super::{Recorder, Telling};
+use std::{net::IpAddr, sync::Arc};
+
+use super::{Recorder, Telling, recorder::News};
 use crate::{
+    directory::Holder,
     event::{Event, KernelTime},
     identify::{Owners, Wanted},
     lookup::{Limits, Output, Sight},
@@ -22,6 +25,7 @@ impl<O: Owners> Recorded<O> {
         let mut pipeline = Pipeline::new(owners, wanted, limits, sight);
         if recorder.is_some() {
             pipeline.keep_heard();
+            pipeline.book().keep_news();
         }
         Self { pipeline, recorder }
     }
@@ -61,6 +65,11 @@ impl<O: Owners> Recorded<O> {
         outputs
     }
 
+    /// From `since` on an address is held by these.
+    pub fn learn(&mut self, address: IpAddr, holders: Arc<[Holder]>, since: KernelTime) {
+        self.pipeline.book().learn(address, holders, since);
+    }
+
     /// Who tells whose messages they are.
     pub fn owners(&mut self) -> &mut O {
         &mut self.pipeline.owners().inner
@@ -81,9 +90,11 @@ impl<O: Owners> Recorded<O> {
 
     fn record(&mut self, outputs: &[Output]) {
         let Some(recorder) = &mut self.recorder else { return };
-        let news = self.pipeline.owners().take_news();
+        let news =
+            News { owners: self.pipeline.owners().take_news(), names: self.pipeline.book().take_news() };
         if recorder.tell(news, self.pipeline.take_heard(), outputs) {
             self.pipeline.owners().forget();
+            self.pipeline.book().forget();
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     segment::Section,
 };
 use crate::{
+    directory,
     event::{Event, KernelTime},
     identify::Owner,
     lookup::{Output, Sight},
@@ -26,6 +27,15 @@ const BUFFER: usize = 64 << 10;
 const FLUSH: u64 = 1_000_000_000;
 /// A message whose fate is not told so long after the time-out has none of its own: the further messages of a zone transfer.
 const PATIENCE: u64 = 60_000_000_000;
+
+/// What the pipeline was told for the first time.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Of cgroups.
+    pub owners: Vec<(u64, Owner)>,
+    /// Of addresses.
+    pub names: Vec<directory::News>,
+}
 
 /// A recording under way.
 #[derive(Debug)]
@@ -109,14 +119,16 @@ impl Recorder {
         }
     }
 
-    /// What the pipeline made of it, or of time: which owners it was told of for the first time, which messages it heard, what
-    /// it said. Returns whether a new file has begun, in which nothing is told of owners yet.
-    pub fn tell(&mut self, owners: Vec<(u64, Owner)>, messages: Vec<Heard>, outputs: &[Output]) -> bool {
+    /// What the pipeline made of it, or of time: what it was told for the first time, which messages it heard, what it said. Returns whether a new file has begun, in which nothing is told of owners yet.
+    pub fn tell(&mut self, news: News, messages: Vec<Heard>, outputs: &[Output]) -> bool {
         if self.has_failed {
             return false;
         }
-        for (cgroup, owner) in owners {
+        for (cgroup, owner) in news.owners {
             self.line(&Line::<&Event>::Owner { cgroup, owner });
+        }
+        for (address, versions) in news.names {
+            self.line(&Line::<&Event>::Names { address, versions });
         }
         if let Some(block) = self.event.take() {
             self.buffer.extend(block);

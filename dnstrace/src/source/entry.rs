@@ -1,10 +1,11 @@
 //! What a file yields, whoever wrote it: a recording of dnstrace, or a capture of packets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    directory::Version,
     event::{Event, KernelTime},
     filter::Filter,
     identify::{Owner, Scope, Selector},
@@ -19,6 +20,8 @@ pub enum Entry {
     Begin(Box<Begin>),
     /// From here on this is who holds the sockets of a cgroup.
     Owner { cgroup: u64, owner: Owner },
+    /// All that is known so far of what an address is called; of several nodes, to which of them.
+    Names { node: Option<Arc<str>>, address: IpAddr, versions: Vec<Version> },
     /// In the order of their time, but for those that came too late to be put into it.
     Event(Event),
     /// Event time has come to here: what waited until then has waited in vain, even if an earlier event follows.

@@ -3,6 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap, net::SocketAddr};
 
 use crate::{
+    directory::Peer,
     event::Transport,
     lookup::{Attempt, Fate},
     output::words,
@@ -31,6 +32,8 @@ pub struct Asked {
     pub answers: ByWord,
     /// Of those that were answered, from the attempt on.
     pub latency: Latency,
+    /// What server and endpoint were called last, if they had a name.
+    pub peer: Peer,
 }
 
 /// A server with its endpoints.
@@ -56,10 +59,20 @@ impl Asked {
     pub(super) fn add(&mut self, attempt: &Attempt) {
         self.attempts += 1;
         self.lost += u64::from(is_lost(&attempt.fate));
+        self.name(&attempt.peer);
         *self.fates.entry(words::fate(&attempt.fate)).or_default() += 1;
         if let Fate::Answered(answer) = &attempt.fate {
             *self.answers.entry(status(&answer.message)).or_default() += 1;
             self.latency.record(answer.time.since(attempt.time));
+        }
+    }
+
+    fn name(&mut self, peer: &Peer) {
+        let Peer { remote, endpoint } = &mut self.peer;
+        for (name, newer) in [(remote, &peer.remote), (endpoint, &peer.endpoint)] {
+            if newer.is_some() && name != newer {
+                name.clone_from(newer);
+            }
         }
     }
 
@@ -82,6 +95,7 @@ impl Tally for Asked {
         add_words(&mut self.fates, &other.fates);
         add_words(&mut self.answers, &other.answers);
         self.latency.absorb(&other.latency);
+        self.name(&other.peer);
     }
 }
 

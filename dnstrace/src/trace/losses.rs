@@ -37,6 +37,7 @@ impl Trace {
             undecoded_records,
             out_of_order,
             owners_forgotten: self.pipeline.owners().forgotten(),
+            names_left_out: self.names.left_out,
             lines_not_written: self.sinks.printer().not_written(),
             ..Losses::default()
         };

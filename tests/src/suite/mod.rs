@@ -6,6 +6,7 @@ mod ends;
 mod fates;
 mod filters;
 mod json;
+mod kube;
 mod large;
 mod late;
 mod lookups;
@@ -153,6 +154,7 @@ pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         ports::TESTS,
         cache::TESTS,
         owners::TESTS,
+        kube::TESTS,
         lookups::TESTS,
         refusals::TESTS,
         ends::TESTS,

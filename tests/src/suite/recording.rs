@@ -32,7 +32,7 @@ pub const TESTS: &[Test] = &[
 /// Lookups by glibc.
 const LOOKUPS: u64 = 200;
 
-fn file(name: &str) -> PathBuf {
+pub fn file(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("{name}-{}.pcapng", std::process::id()))
 }
 
@@ -58,14 +58,14 @@ fn traffic(bench: &Bench) -> Result<()> {
 
 const TRACE: [&str; 5] = ["-A", "--timeout", "2s", "-o", "json"];
 
-fn replayed(files: &[&Path], args: &[&str]) -> Result<Said> {
+pub fn replayed(files: &[&Path], args: &[&str]) -> Result<Said> {
     let said = Tracer::spawn(Command::new("dnstrace").arg("-r").args(files).args(args))?.said()?;
     ensure!(said.status.success(), "{said:?}");
     Ok(said)
 }
 
 /// Lines but those that say how the trace is.
-fn told(said: &Said) -> Vec<&str> {
+pub fn told(said: &Said) -> Vec<&str> {
     said.stdout.lines().filter(|line| !line.contains(r#""kind":"status""#)).collect()
 }
 

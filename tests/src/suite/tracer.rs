@@ -112,6 +112,15 @@ impl Tracer {
         self.said()
     }
 
+    /// What it has said so far; how it ends is not known yet.
+    pub fn so_far(&self) -> Result<Said> {
+        Ok(Said {
+            status: ExitStatus::default(),
+            stdout: fs::read_to_string(&self.stdout)?,
+            stderr: fs::read_to_string(&self.stderr)?,
+        })
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

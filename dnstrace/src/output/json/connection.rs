@@ -10,7 +10,10 @@ use crate::{
     output::{WallClock, connection, names, vocabulary},
 };
 
-use super::{fields::Who, step::StepFields};
+use super::{
+    fields::{PeerFields, Who},
+    step::StepFields,
+};
 
 /// A TCP connection that has something to tell beside its queries.
 #[derive(Serialize, JsonSchema)]
@@ -39,6 +42,8 @@ pub(super) struct ConnectionLine<'a> {
     endpoint: Option<IpAddr>,
     /// Its port; null like `endpoint`.
     endpoint_port: Option<u16>,
+    #[serde(flatten)]
+    peer: PeerFields<'a>,
     /// When it was open; null if that was not seen.
     #[schemars(extend("format" = "date-time"))]
     established: Option<String>,
@@ -94,6 +99,7 @@ impl<'a> ConnectionLine<'a> {
             transport: vocabulary::Transport::Tcp,
             endpoint: tcp.endpoint.as_ref().map(SocketAddr::ip),
             endpoint_port: tcp.endpoint.as_ref().map(SocketAddr::port),
+            peer: PeerFields::new(&tcp.peer, tcp.role),
             established: tcp.established.map(|time| clock.rfc3339(time)),
             established_ktime_ns: tcp.established.map(|time| time.0),
             connect_ns: opened.zip(tcp.established).map(|(opened, established)| established.since(opened)),

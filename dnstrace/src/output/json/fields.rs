@@ -1,14 +1,16 @@
 //! Fields that several lines have in common.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
+    directory::{Kind, Name, Peer},
     dns::{Defect, Question, record_class, record_type},
     event::{Flow, KernelTime, Task, known_netns},
     identify::{Labels, Owner},
+    lookup::Role,
     output::{WallClock, answer},
 };
 
@@ -50,6 +52,29 @@ pub(super) struct Who<'a> {
     comm: Option<&'a str>,
     /// Inode number of the network namespace. Null of a capture, which knows none.
     netns: Option<u32>,
+}
+
+/// A Service or a pod.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct NameFields<'a> {
+    /// Its namespace.
+    namespace: &'a str,
+    /// Its name.
+    name: &'a str,
+}
+
+/// What addresses were called when it was sent or opened, as the Kubernetes API had told until then (`--kube`). Null where that
+/// was not known, or could be one of several.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PeerFields<'a> {
+    /// The Service whose address the server's is.
+    service: Option<NameFields<'a>>,
+    /// The pod whose address the server's is, if a pod was asked without a Service. Null where the traced socket is the server's.
+    server_pod: Option<NameFields<'a>>,
+    /// The pod whose address the endpoint's is.
+    endpoint_pod: Option<NameFields<'a>>,
+    /// The pod whose address the client's is. Null where the traced socket is the client's.
+    client_pod: Option<NameFields<'a>>,
 }
 
 /// What was asked.
@@ -106,6 +131,30 @@ impl<'a> Who<'a> {
             tid: task.map(|task| task.tid),
             comm: task.map(|task| task.comm.as_str()),
             netns: known_netns(netns),
+        }
+    }
+}
+
+impl<'a> NameFields<'a> {
+    /// Of a name of this kind.
+    pub(super) fn of(name: Option<&'a Arc<Name>>, kind: Kind) -> Option<Self> {
+        let name = name.filter(|name| name.kind == kind)?;
+        Some(Self { namespace: &name.namespace, name: &name.name })
+    }
+}
+
+impl<'a> PeerFields<'a> {
+    pub(super) fn new(peer: &'a Peer, role: Role) -> Self {
+        let remote = peer.remote.as_ref();
+        let (server, client) = match role {
+            Role::Client => (remote, None),
+            Role::Server => (None, remote),
+        };
+        Self {
+            service: NameFields::of(server, Kind::Service),
+            server_pod: NameFields::of(server, Kind::Pod),
+            endpoint_pod: NameFields::of(peer.endpoint.as_ref(), Kind::Pod),
+            client_pod: NameFields::of(client, Kind::Pod),
         }
     }
 }

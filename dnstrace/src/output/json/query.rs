@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    fields::{At, QuestionFields, Who, defect},
+    fields::{At, PeerFields, QuestionFields, Who, defect},
     server_side::ServerSideFields,
     step::StepFields,
 };
@@ -91,6 +91,8 @@ struct AttemptFields<'a> {
     endpoint: Option<IpAddr>,
     /// Its port; null like `endpoint`.
     endpoint_port: Option<u16>,
+    #[serde(flatten)]
+    peer: PeerFields<'a>,
     /// The TCP connection that it went over; null of UDP.
     connection: Option<CarrierFields>,
     /// What became of it.
@@ -234,6 +236,7 @@ impl<'a> AttemptFields<'a> {
             edns_udp_size: attempt.edns.map(|edns| edns.udp_size),
             endpoint: attempt.endpoint.map(|endpoint| endpoint.ip()),
             endpoint_port: attempt.endpoint.map(|endpoint| endpoint.port()),
+            peer: PeerFields::new(&attempt.peer, conversation.role),
             connection: attempt.carrier.map(|carrier| CarrierFields::new(&carrier, clock)),
             fate: (&attempt.fate).into(),
             fate_step: fate_step(&attempt.fate),

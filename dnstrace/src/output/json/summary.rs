@@ -1,11 +1,12 @@
 //! What the trace came to, as JSON.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
+    directory::{Kind, Name},
     losses::Losses,
     output::names,
     statistics::{Asked, Asking, ByWord, Counts, Latency, OfOwner, OwnerKey, Statistics, Tally as _},
@@ -79,6 +80,10 @@ struct ServerFields {
     server_port: u16,
     /// `udp` or `tcp`
     transport: &'static str,
+    /// The Service whose address it was last (`--kube`); null if that is not known.
+    service: Option<OwnedName>,
+    /// The pod whose address it was last, likewise.
+    pod: Option<OwnedName>,
     #[serde(flatten)]
     asked: AskedFields,
     /// Where the attempts were translated to.
@@ -92,8 +97,19 @@ struct EndpointFields {
     endpoint: IpAddr,
     /// Likewise.
     endpoint_port: u16,
+    /// The pod whose address it was last (`--kube`); null if that is not known.
+    pod: Option<OwnedName>,
     #[serde(flatten)]
     asked: AskedFields,
+}
+
+/// A Service or a pod.
+#[derive(Serialize, JsonSchema)]
+struct OwnedName {
+    /// Its namespace.
+    namespace: Arc<str>,
+    /// Its name.
+    name: Arc<str>,
 }
 
 /// Attempts of clients.
@@ -189,6 +205,14 @@ impl<'a> SummaryLine<'a> {
     }
 }
 
+impl OwnedName {
+    /// Of a name of this kind.
+    fn of(name: &Option<Arc<Name>>, kind: Kind) -> Option<Self> {
+        let name = name.as_ref().filter(|name| name.kind == kind)?;
+        Some(Self { namespace: name.namespace.clone(), name: name.name.clone() })
+    }
+}
+
 fn servers(statistics: &Statistics) -> (Vec<ServerFields>, AskedFields) {
     let servers = statistics.servers();
     let mut others = statistics.other_servers();
@@ -199,6 +223,8 @@ fn servers(statistics: &Statistics) -> (Vec<ServerFields>, AskedFields) {
         server: server.server.ip(),
         server_port: server.server.port(),
         transport: names::transport(server.transport),
+        service: OwnedName::of(&server.all.peer.remote, Kind::Service),
+        pod: OwnedName::of(&server.all.peer.remote, Kind::Pod),
         asked: AskedFields::new(&server.all),
         endpoints: server
             .endpoints
@@ -207,6 +233,7 @@ fn servers(statistics: &Statistics) -> (Vec<ServerFields>, AskedFields) {
             .map(|(endpoint, asked)| EndpointFields {
                 endpoint: endpoint.ip(),
                 endpoint_port: endpoint.port(),
+                pod: OwnedName::of(&asked.peer.endpoint, Kind::Pod),
                 asked: AskedFields::new(asked),
             })
             .collect(),

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, net::SocketAddr};
 
 use crate::{
     event::Transport,
-    output::{names, step, units},
+    output::{attempt::bracketed, names, step, units},
     statistics::{Asked, OfServer, Statistics, Tally as _, is_error},
 };
 
@@ -30,7 +30,11 @@ pub(super) fn text(statistics: &Statistics) -> String {
 fn one(server: &OfServer) -> String {
     let endpoints = match server.endpoints.as_slice() {
         [] => String::new(),
-        [(endpoint, _)] => format!(" {}", step::endpoint(*endpoint, server.server)),
+        [(endpoint, asked)] => format!(
+            " {}{}",
+            step::endpoint(*endpoint, server.server),
+            bracketed(asked.peer.endpoint.as_deref())
+        ),
         several => format!(", {} endpoints", several.len()),
     };
     let asked = &server.all;
@@ -41,15 +45,17 @@ fn one(server: &OfServer) -> String {
     };
     let within = quantiles(asked).map(|[p50, p99]| format!(", p50 {p50}, p99 {p99}")).unwrap_or_default();
     format!(
-        "server: {}{endpoints}: {attempts} {answered}{within}\n",
-        address(server.server, server.transport)
+        "server: {}{}{endpoints}: {attempts} {answered}{within}\n",
+        address(server.server, server.transport),
+        bracketed(asked.peer.remote.as_deref())
     )
 }
 
 fn table(servers: &[OfServer], mut others: Asked) -> String {
     let mut rows = vec![["servers:", "asked", "lost", "p50", "p99", ""].map(str::to_owned)];
     for server in servers.iter().take(SHOWN) {
-        rows.push(row(format!("  {}", address(server.server, server.transport)), &server.all));
+        let name = bracketed(server.all.peer.remote.as_deref());
+        rows.push(row(format!("  {}{name}", address(server.server, server.transport)), &server.all));
         rows.extend(endpoints(server));
     }
     for server in servers.iter().skip(SHOWN) {
@@ -64,8 +70,11 @@ fn table(servers: &[OfServer], mut others: Asked) -> String {
 /// A row for each endpoint.
 fn endpoints(server: &OfServer) -> Vec<[String; 6]> {
     let shown = server.endpoints.iter().take(SHOWN);
-    let address = |endpoint: SocketAddr| format!("    {}", step::endpoint(endpoint, server.server));
-    let mut rows: Vec<_> = shown.map(|(endpoint, asked)| row(address(*endpoint), asked)).collect();
+    let named = |endpoint: SocketAddr, asked: &Asked| {
+        let name = bracketed(asked.peer.endpoint.as_deref());
+        format!("    {}{name}", step::endpoint(endpoint, server.server))
+    };
+    let mut rows: Vec<_> = shown.map(|(endpoint, asked)| row(named(*endpoint, asked), asked)).collect();
     let mut others = Asked::default();
     for (_, asked) in server.endpoints.iter().skip(SHOWN) {
         others.absorb(asked);

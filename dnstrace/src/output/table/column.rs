@@ -24,6 +24,7 @@ pub enum Column {
     Type,
     Name,
     Peer,
+    Kube,
     Port,
     Id,
     Bytes,
@@ -94,7 +95,7 @@ impl Description {
 
 impl Column {
     /// All of them, in the order of `-o wide`.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Time,
         Self::Query,
         Self::Pod,
@@ -106,6 +107,7 @@ impl Column {
         Self::Type,
         Self::Name,
         Self::Peer,
+        Self::Kube,
         Self::Port,
         Self::Id,
         Self::Bytes,
@@ -149,6 +151,11 @@ impl Column {
             .most(60)
             .cut(Cut::End, 22)
             .usual(),
+            Self::Kube => {
+                new("KUBE", 24, "with --kube: the Service or pod that the peer is, and the endpoint's pod")
+                    .most(60)
+                    .cut(Cut::Middle, 14)
+            }
             Self::Port => new("PORT", 5, "the socket's own port, of the attempt that decided").right(),
             Self::Id => new("ID", 5, "DNS id, of the attempt that decided").right(),
             Self::Bytes => new("BYTES", 9, "size of the query and of its answer").most(13).right(),
@@ -179,6 +186,7 @@ impl Column {
             Self::Type => row.kind.clone(),
             Self::Name => row.name.map_or_else(nothing, escaped),
             Self::Peer => row.peer.clone(),
+            Self::Kube => row.kube.clone(),
             Self::Port => number(row.port.map(u64::from)),
             Self::Id => number(row.id.map(u64::from)),
             Self::Bytes => bytes(row),

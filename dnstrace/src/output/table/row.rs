@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A line before it is cut into columns. What comes from strangers is escaped with its cell, but for `kind`, `peer`,
-/// `latency` and `answer`: these are safe.
+/// `kube`, `latency` and `answer`: these are safe.
 pub(super) struct Row<'a> {
     pub time: KernelTime,
     /// Number of the query.
@@ -30,6 +30,8 @@ pub(super) struct Row<'a> {
     pub kind: String,
     pub name: Option<&'a str>,
     pub peer: String,
+    /// What that is called in Kubernetes.
+    pub kube: String,
     /// The traced socket's own.
     pub port: Option<u16>,
     pub id: Option<u16>,
@@ -62,6 +64,7 @@ impl<'a> Row<'a> {
             peer: attempt.map_or_else(String::new, |attempt| {
                 format!("{} {}", arrow(query.role), attempt::remote(attempt))
             }),
+            kube: attempt.map_or_else(nothing, |attempt| known(attempt::peer_names(&attempt.peer))),
             port: conversation.and_then(|conversation| port(conversation.local.port())),
             id,
             bytes: (sent, received),
@@ -97,6 +100,7 @@ impl<'a> Row<'a> {
             kind,
             name,
             peer: format!("{arrow} {remote}/{}", names::transport(seen.flow.transport)),
+            kube: nothing(),
             port: port(local.port()),
             id: message.map(|message| message.id),
             bytes: if is_answer { (None, length) } else { (length, None) },
@@ -123,6 +127,7 @@ impl<'a> Row<'a> {
             kind,
             name,
             peer: format!("{} -> {}/{}", flow.source, flow.destination, names::transport(flow.transport)),
+            kube: nothing(),
             port: None,
             id: stray.decoded.message.as_ref().map(|message| message.id),
             bytes: (None, None),
@@ -144,6 +149,7 @@ impl<'a> Row<'a> {
             kind: lookup::types(lookup),
             name: Some(lookup.asked.name()),
             peer: lookup::servers(lookup),
+            kube: nothing(),
             port: None,
             id: None,
             bytes: (None, None),
@@ -166,6 +172,7 @@ impl<'a> Row<'a> {
             kind: connection::kind(tcp.protocol).to_owned(),
             name: None,
             peer: format!("{} {address}", arrow(tcp.role)),
+            kube: known(attempt::peer_names(&tcp.peer)),
             port: port(tcp.local.port()),
             id: None,
             bytes: (Some(tcp.bytes_acked), Some(tcp.bytes_received)),
@@ -179,6 +186,11 @@ impl<'a> Row<'a> {
 /// A cell that has nothing to tell.
 pub(super) fn nothing() -> String {
     "-".to_owned()
+}
+
+/// A cell that may have nothing to tell.
+fn known(text: String) -> String {
+    if text.is_empty() { nothing() } else { text }
 }
 
 /// The last two columns.

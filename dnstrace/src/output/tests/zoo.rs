@@ -98,6 +98,7 @@ pub(crate) fn attempt(time: u64, steps: Vec<Step>, fate: Fate) -> Attempt {
         flags: Flags::default(),
         edns: None,
         endpoint: steps.iter().find_map(translated),
+        peer: Default::default(),
         steps,
         steps_left_out: 0,
         server_side: None,

@@ -1,11 +1,18 @@
 //! Things that may happen, possible or not.
 
-use std::net::SocketAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::{event::*, lookup::Sight};
+use crate::{
+    directory::{Holder, Kind, Name},
+    event::*,
+    lookup::Sight,
+};
 
 pub const MS: u64 = 1_000_000;
 
@@ -16,6 +23,23 @@ pub enum Course {
     /// Time passes without an event: so many nanoseconds.
     Advance(u64),
     See(Sight),
+    /// The Service's address or the endpoint's is called otherwise from now on; or no more, with 0.
+    Learn {
+        is_endpoint: bool,
+        name: u16,
+    },
+}
+
+impl Course {
+    /// The address that is learned of, and who holds it.
+    pub fn holders(is_endpoint: bool, name: u16) -> (IpAddr, Arc<[Holder]>) {
+        let address = if is_endpoint { [10, 244, 1, 3] } else { [10, 96, 0, 10] };
+        let kind = if is_endpoint { Kind::Pod } else { Kind::Service };
+        let called = Name { kind, namespace: "kube-system".into(), name: format!("name-{name}").into() };
+        let holder =
+            Holder { name: called.into(), ports: vec![(53, Transport::Udp)], is_whole: !is_endpoint };
+        (address.into(), if name == 0 { [].into() } else { [holder].into() })
+    }
 }
 
 fn flow(client: u64, transport: Transport) -> Flow {
@@ -113,7 +137,7 @@ fn change(time: u64, cgroup: u64, from: TcpState, to: TcpState) -> Event {
 
 /// One of them, at 0.
 pub fn course() -> impl Strategy<Value = (u64, Course)> {
-    let choices = (0u64..3_000, 0u8..20, 1u64..4, 0u16..4, any::<bool>(), 0usize..24);
+    let choices = (0u64..3_000, 0u8..22, 1u64..4, 0u16..4, any::<bool>(), 0usize..24);
     choices
         .prop_map(|(step, kind, cgroup, id, response, cut)| (step * MS, at(kind, cgroup, id, response, cut)))
 }
@@ -160,6 +184,7 @@ fn at(kind: u8, cgroup: u64, id: u16, response: bool, cut: usize) -> Course {
             errno: 101,
             message: Refused::Unsent(Box::new(seen(0, cgroup, dns(id, false), false))),
         }),
+        19 | 20 => return Course::Learn { is_endpoint: response, name: id % 4 },
         _ => return Course::Advance(u64::from(id) * 500 * MS),
     })
 }

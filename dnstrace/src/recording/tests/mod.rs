@@ -116,6 +116,11 @@ fn trace(courses: &[Course], path: &Path, rotation: Option<Rotation>) -> (String
                 words(&live.advance(KernelTime(time)), &mut table, &mut said);
             }
             Course::See(sight) => live.see(*sight),
+            Course::Learn { is_endpoint, name } => {
+                let (address, holders) = Course::holders(*is_endpoint, *name);
+                // Later than all that has been told.
+                live.learn(address, holders, KernelTime(time + 1));
+            }
         }
     }
     let end = KernelTime(time + MS);
@@ -251,6 +256,34 @@ fn each_segment_knows_its_owners() {
             file.display()
         );
     }
+}
+
+#[test]
+fn each_segment_knows_the_names_of_its_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let learn = |name| Course::Learn { is_endpoint: false, name };
+    let mut courses = traffic(60);
+    courses.insert(60, learn(2));
+    courses.insert(0, learn(1));
+    trace(&courses, &directory.path().join("t.pcapng"), Some(Rotation { bytes: Some(8192), time: None }));
+    let files = files(directory.path());
+    assert!(files.len() > 3, "{files:?}");
+    let mut seen = [0, 0];
+    for file in files {
+        let (said, ..) = replay(from_ref(&file), Wanted::default());
+        for line in said.lines().filter(|line| line.contains("\"kind\":\"query\"")) {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let attempt = &line["attempts"][0];
+            let is_late = attempt["ktime_ns"].as_u64().unwrap() >= 300 * MS;
+            let expected = if is_late { "name-2" } else { "name-1" };
+            // What was sent before the trace had begun is told without.
+            if attempt["ktime_ns"] != 0 {
+                assert_eq!(attempt["service"]["name"], expected, "{attempt}");
+                seen[usize::from(is_late)] += 1;
+            }
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
 }
 
 #[test]

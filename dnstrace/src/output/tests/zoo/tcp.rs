@@ -311,6 +311,7 @@ fn opened(protocol: Protocol, remote: &str) -> TcpConnection {
         local: at(CLIENT),
         remote: at(remote),
         endpoint: None,
+        peer: Default::default(),
         time: KernelTime(SENT),
         seen_from_start: true,
         established: Some(KernelTime(SENT + 12_300 * US)),

@@ -78,6 +78,7 @@ pub async fn run(args: &Args) -> Result<()> {
 
     let begin = live::monotonic_now();
     let clock = WallClock { offset_ns: live::wall_clock_offset(), zone: TimeZone::system() };
+    let clock_offset = clock.offset_ns;
     let limits = settings::limits(args.protocol.timeout.map(settings::nanoseconds));
     let (proc, host) = (Roots::default().proc, identifier.host_netns());
     let sight = sight(&capture);
@@ -115,6 +116,7 @@ pub async fn run(args: &Args) -> Result<()> {
         failures_said: BTreeSet::new(),
         names,
         begin,
+        clock_offset,
     };
     trace.sinks.status(&started, begin)?;
     if args.counts.top {
@@ -139,6 +141,8 @@ struct Trace {
     failures_said: BTreeSet<Teller>,
     names: Names,
     begin: KernelTime,
+    /// What the wall clock was ahead of the events' when last looked at.
+    clock_offset: i64,
 }
 
 impl Trace {
@@ -186,10 +190,19 @@ impl Trace {
             self.live.capture.add_cgroup(cgroup)?;
         }
         self.sinks.tell(self.pipeline.advance(batch.until))?;
+        self.look_at_clock()?;
         self.ask_tellers()?;
         self.learn_names()?;
         self.sinks.flush()?;
         self.show()
+    }
+
+    /// Says so if the wall clock has been set. Events bear the time of another clock, which is never set, and go on to be told as
+    /// they were: else times would go back, and a recording would have two.
+    fn look_at_clock(&mut self) -> Result<()> {
+        let Some(by) = live::wall_clock_set(self.clock_offset) else { return Ok(()) };
+        self.clock_offset = self.clock_offset.saturating_add(by);
+        self.sinks.status(&Status::ClockSet { by_ns: by }, live::monotonic_now())
     }
 
     /// Connection tracking has been loaded: sees it from now on.

@@ -1,45 +1,120 @@
 //! How far the clocks of nodes are apart, by the messages that went between them.
 //!
-//! As NTP does it (RFC 5905, 8): a query and its answer bear four times. Of the delay that both ways took together nobody
-//! knows how it was shared between them, so half of it is the error; the exchange with the shortest delay tells best.
+//! As NTP does it (RFC 5905, 8): a query and its answer bear four times. A message arrives after it was sent: so each exchange
+//! has a least and a most that a clock can be ahead, and the truth lies between, however the delay was shared between the ways.
+//! Clocks drift, but only so fast: so it bounds what was before and after, too. The simplest that nothing contradicts is
+//! taken for the truth: that the clocks agree; that they are apart by one offset all the time; or one that changes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::exchange::{Exchanges, Sample};
 
-/// How far a node's clock is ahead of the first node's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How fast clocks of two nodes drift apart at the most, in parts per million: quartzes do some tens, NTP's corrections beside.
+const DRIFT: u64 = 200;
+/// Of so many nanoseconds the exchange that tells best; and so many are between two of these at the least.
+const WINDOW: u64 = 10_000_000_000;
+const APART: u64 = WINDOW / 2;
+
+/// How far a node's clock is ahead of the first node's, over time.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Correction {
-    /// Nanoseconds; negative if it is behind.
-    pub ahead: i64,
-    /// It may be as many nanoseconds more or less.
-    pub error: u64,
+    /// In the order of their time; at least one. Between two it is on the line from one to the other.
+    points: Vec<Point>,
     /// Exchanges that it was estimated from.
     pub samples: usize,
 }
 
-impl Correction {
-    /// Of the first node, against which the others are held.
-    const NONE: Self = Self { ahead: 0, error: 0, samples: 0 };
+/// How far a node's clock is ahead at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Of that clock: nanoseconds since the epoch.
+    pub time: u64,
+    /// Nanoseconds; negative if it is behind.
+    pub ahead: i64,
+    /// It may be as many nanoseconds more or less.
+    pub error: u64,
+}
 
-    /// Whether the clocks may as well agree: then nothing is to be corrected.
-    pub fn may_be_none(&self) -> bool {
-        self.ahead.unsigned_abs() <= self.error
+/// How far a clock can be ahead at a time: at the least and at the most.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    time: u64,
+    least: i64,
+    most: i64,
+}
+
+impl Correction {
+    /// Of the first node, against which the others are held: it is ahead by nothing at all times.
+    fn of_first() -> Self {
+        Self { points: Vec::new(), samples: 0 }
     }
 
-    /// Of a third node, whose clock was compared with that of the second.
-    fn then(self, next: Self) -> Self {
-        Self {
-            ahead: self.ahead.saturating_add(next.ahead),
-            error: self.error.saturating_add(next.error),
-            samples: next.samples,
+    /// How far the clock is ahead when it shows `time`.
+    pub fn at(&self, time: u64) -> Point {
+        let next = self.points.partition_point(|point| point.time < time);
+        let before = next.checked_sub(1).and_then(|index| self.points.get(index));
+        match (before, self.points.get(next)) {
+            (Some(before), Some(next)) => on_the_line(*before, *next, time),
+            (Some(near), None) | (None, Some(near)) => {
+                let error = near.error.saturating_add(drifted(near.time.abs_diff(time)));
+                Point { time, error, ..*near }
+            }
+            (None, None) => Point { time, ahead: 0, error: 0 },
         }
     }
 
-    /// Seen from the other side.
-    fn reversed(self) -> Self {
-        Self { ahead: self.ahead.saturating_neg(), ..self }
+    /// Whether the clocks may as well agree: then nothing is to be corrected.
+    pub fn is_none(&self) -> bool {
+        self.points.iter().all(|point| point.ahead == 0)
     }
+
+    /// Whether one offset fits the whole trace.
+    pub fn is_constant(&self) -> bool {
+        self.points.windows(2).all(|two| matches!(two, [one, other] if one.ahead == other.ahead))
+    }
+
+    /// What is known of the first and of the last exchange, and the largest error of any; in between, clocks may drift.
+    pub fn ends(&self) -> Option<(Point, Point, u64)> {
+        let error = self.points.iter().map(|point| point.error).max()?;
+        Some((*self.points.first()?, *self.points.last()?, error))
+    }
+
+    /// Of a third node, whose clock was compared with that of the second, of which this is.
+    fn then(&self, next: &Self) -> Self {
+        // Where either bends, by the third node's clock.
+        let bends = self.points.iter().map(|point| {
+            let nearly = point.time.saturating_add_signed(next.at(point.time).ahead);
+            point.time.saturating_add_signed(next.at(nearly).ahead)
+        });
+        let mut times: Vec<_> = bends.chain(next.points.iter().map(|point| point.time)).collect();
+        times.sort_unstable();
+        times.dedup();
+        let sum = |time: u64| {
+            let far = next.at(time);
+            let near = self.at(time.saturating_add_signed(far.ahead.saturating_neg()));
+            let ahead = near.ahead.saturating_add(far.ahead);
+            Point { time, ahead, error: near.error.saturating_add(far.error) }
+        };
+        Self { points: times.into_iter().map(sum).collect(), samples: next.samples }
+    }
+}
+
+/// On the line between two points. Either says how far off that can be, by its own error and the drift since.
+fn on_the_line(before: Point, next: Point, time: u64) -> Point {
+    let whole = u128::from(next.time.abs_diff(before.time)).max(1);
+    let (since, until) = (u128::from(time.abs_diff(before.time)), u128::from(time.abs_diff(next.time)));
+    let rise = i128::from(next.ahead) - i128::from(before.ahead);
+    let risen = i128::try_from(since).ok().and_then(|since| rise.checked_mul(since)).unwrap_or(0);
+    let ahead = i128::from(before.ahead) + risen / i128::try_from(whole).unwrap_or(i128::MAX);
+    let errors = (u128::from(before.error) * until + u128::from(next.error) * since) / whole;
+    let middle = u64::try_from(2 * since * until / whole).unwrap_or(u64::MAX);
+    let error = u64::try_from(errors).unwrap_or(u64::MAX).saturating_add(drifted(middle));
+    Point { time, ahead: i64::try_from(ahead).unwrap_or(before.ahead), error }
+}
+
+/// Nanoseconds that clocks drift apart in so many, at the most.
+fn drifted(nanoseconds: u64) -> u64 {
+    (nanoseconds / 1_000).saturating_mul(DRIFT).div_ceil(1_000)
 }
 
 /// How far each node's clock is ahead of the first one's; none if no messages went between them that both ends saw, not even
@@ -47,16 +122,16 @@ impl Correction {
 pub fn corrections(nodes: &[Exchanges]) -> Vec<Option<Correction>> {
     let mut known: Vec<Option<Correction>> = vec![None; nodes.len()];
     let Some(first) = known.first_mut() else { return known };
-    *first = Some(Correction::NONE);
+    *first = Some(Correction::of_first());
     let mut reached = VecDeque::from([0]);
     while let Some(from) = reached.pop_front() {
-        let (Some(here), Some(there)) = (nodes.get(from), known.get(from).copied().flatten()) else {
+        let (Some(here), Some(there)) = (nodes.get(from), known.get(from).cloned().flatten()) else {
             continue;
         };
         for (to, other) in nodes.iter().enumerate() {
             let Some(unknown @ None) = known.get_mut(to) else { continue };
             if let Some(next) = between(here, other) {
-                *unknown = Some(there.then(next));
+                *unknown = Some(there.then(&next));
                 reached.push_back(to);
             }
         }
@@ -64,33 +139,101 @@ pub fn corrections(nodes: &[Exchanges]) -> Vec<Option<Correction>> {
     known
 }
 
-/// How far the clock of `other` is ahead of that of `one`: by whichever direction of asking tells better.
+/// How far the clock of `other` is ahead of that of `one`, by what either asked the other.
 fn between(one: &Exchanges, other: &Exchanges) -> Option<Correction> {
-    let there = estimate(one.with_servers_of(other));
-    let back = estimate(other.with_servers_of(one)).map(Correction::reversed);
-    let samples = [there, back].iter().flatten().map(|estimate| estimate.samples).sum();
-    let best = [there, back].into_iter().flatten().min_by_key(|estimate| estimate.error)?;
-    Some(Correction { samples, ..best })
+    let asked = one.with_servers_of(other).filter_map(Bounds::of_server);
+    let mut bounds: Vec<_> = asked.chain(other.with_servers_of(one).filter_map(Bounds::of_client)).collect();
+    bounds.sort_by_key(|bounds| (bounds.time, bounds.least, bounds.most));
+    let samples = bounds.len();
+    tighten(&mut bounds);
+    let bounds = thinned(bounds);
+    let least = bounds.iter().map(|bounds| bounds.least).max()?;
+    let most = bounds.iter().map(|bounds| bounds.most).min()?;
+    let constant = (least <= most).then(|| if (least..=most).contains(&0) { 0 } else { middle(least, most) });
+    Some(Correction { points: bounds.iter().map(|bounds| bounds.point(constant)).collect(), samples })
 }
 
-/// How far the servers' clock is ahead of the clients'.
-fn estimate(samples: impl Iterator<Item = Sample>) -> Option<Correction> {
-    let mut count = 0;
-    let sane = samples.filter(|sample| delay(sample).is_some()).inspect(|_| count += 1);
-    let best = sane.min_by_key(|sample| (delay(sample), sample.sent))?;
-    Some(Correction { ahead: ahead(&best), error: delay(&best)?.div_ceil(2), samples: count })
+/// Holds each against those before and behind it, as far as clocks can have drifted meanwhile. What contradicts its neighbours
+/// (a clock was corrected at once) stays as it is.
+fn tighten(bounds: &mut [Bounds]) {
+    let alone: Vec<_> = bounds.to_vec();
+    for index in 1..bounds.len() {
+        hold_against(bounds, index, index - 1);
+    }
+    for index in (1..bounds.len()).rev() {
+        hold_against(bounds, index - 1, index);
+    }
+    for (bounds, alone) in bounds.iter_mut().zip(alone) {
+        if bounds.least > bounds.most {
+            *bounds = alone;
+        }
+    }
 }
 
-/// What both ways took; none if the server took longer than the client waited: then it is not one exchange.
-fn delay(sample: &Sample) -> Option<u64> {
-    let waited = sample.came_back.checked_sub(sample.sent)?;
-    waited.checked_sub(sample.answered.checked_sub(sample.received)?)
+fn hold_against(bounds: &mut [Bounds], index: usize, neighbour: usize) {
+    let Some(by) = bounds.get(neighbour).copied().filter(|by| by.least <= by.most) else { return };
+    let Some(bounds) = bounds.get_mut(index) else { return };
+    let drifted = i64::try_from(drifted(bounds.time.abs_diff(by.time))).unwrap_or(i64::MAX);
+    bounds.least = bounds.least.max(by.least.saturating_sub(drifted));
+    bounds.most = bounds.most.min(by.most.saturating_add(drifted));
 }
 
-fn ahead(sample: &Sample) -> i64 {
-    let there = i128::from(sample.received) - i128::from(sample.sent);
-    let back = i128::from(sample.answered) - i128::from(sample.came_back);
-    i64::try_from((there + back) / 2).unwrap_or(0)
+/// The tightest of each window; and of two that are closer to each other than either is wide, the tighter one: else their errors
+/// would look like a drift, on which time went back.
+fn thinned(bounds: Vec<Bounds>) -> Vec<Bounds> {
+    let mut windows: BTreeMap<u64, Bounds> = BTreeMap::new();
+    for bounds in bounds {
+        let best = windows.entry(bounds.time / WINDOW).or_insert(bounds);
+        if bounds.width() < best.width() {
+            *best = bounds;
+        }
+    }
+    let mut kept: Vec<Bounds> = Vec::new();
+    for bounds in windows.into_values() {
+        match kept.last_mut() {
+            Some(last) if bounds.time.abs_diff(last.time) < APART.max(last.width()).max(bounds.width()) => {
+                if bounds.width() < last.width() {
+                    *last = bounds;
+                }
+            }
+            _ => kept.push(bounds),
+        }
+    }
+    kept
+}
+
+impl Bounds {
+    /// Of the clock of the server; none if that took longer than the client waited: then it is not one exchange.
+    fn of_server(sample: Sample) -> Option<Self> {
+        let most = difference(sample.received, sample.sent)?;
+        let least = difference(sample.answered, sample.came_back)?;
+        (least <= most).then_some(Self { time: sample.received, least, most })
+    }
+
+    /// Of the client's.
+    fn of_client(sample: Sample) -> Option<Self> {
+        let Self { least, most, .. } = Self::of_server(sample)?;
+        Some(Self { time: sample.sent, least: most.checked_neg()?, most: least.checked_neg()? })
+    }
+
+    fn width(self) -> u64 {
+        self.most.abs_diff(self.least)
+    }
+
+    /// Ahead by this, or by what is in the middle.
+    fn point(self, ahead: Option<i64>) -> Point {
+        let ahead = ahead.unwrap_or(middle(self.least, self.most));
+        let error = self.least.abs_diff(ahead).max(self.most.abs_diff(ahead));
+        Point { time: self.time, ahead, error }
+    }
+}
+
+fn middle(least: i64, most: i64) -> i64 {
+    i64::try_from((i128::from(least) + i128::from(most)) / 2).unwrap_or(least)
+}
+
+fn difference(later: u64, earlier: u64) -> Option<i64> {
+    i64::try_from(i128::from(later) - i128::from(earlier)).ok()
 }
 
 #[cfg(test)]
@@ -145,9 +288,12 @@ mod tests {
         let [one, other] = &mut nodes;
         exchange(one, other, 1, 12_000_000, [900_000, 5_000, 100_000]);
         exchange(one, other, 2, 12_000_000, [110_000, 90_000_000, 90_000]);
-        let expected = Correction { ahead: 12_010_000, error: 100_000, samples: 2 };
-        assert_eq!(corrections(&nodes), [Some(Correction::NONE), Some(expected)]);
-        assert!(!expected.may_be_none());
+        let known = corrections(&nodes);
+        assert_eq!(known[0], Some(Correction::of_first()));
+        let known = known[1].as_ref().unwrap();
+        let (first, _, error) = known.ends().unwrap();
+        assert_eq!((first.ahead, error, known.samples), (12_010_000, 100_000, 2));
+        assert!(!known.is_none() && known.is_constant());
     }
 
     #[test]
@@ -157,8 +303,11 @@ mod tests {
         // The second asks the first, which is 5 ms behind it; the second asks the third, which is 2 ms ahead of it.
         exchange(second, first, 1, -5_000_000, [1_000, 1, 1_000]);
         exchange(second, third, 2, 2_000_000, [2_000, 1, 2_000]);
-        let ahead: Vec<_> = corrections(&nodes).iter().map(|known| known.map(|known| known.ahead)).collect();
-        assert_eq!(ahead, [Some(0), Some(5_000_000), Some(7_000_000), None]);
+        let known = corrections(&nodes);
+        let ahead = known.iter().map(|known| known.as_ref().map(|known| known.at(0).ahead));
+        assert!(ahead.eq([Some(0), Some(5_000_000), Some(7_000_000), None]), "{known:?}");
+        let (.., error) = known[2].as_ref().unwrap().ends().unwrap();
+        assert!((3_000..4_000).contains(&error), "errors add up: {error}");
         assert!(corrections(&[]).is_empty());
     }
 
@@ -182,9 +331,90 @@ mod tests {
             for (id, ways) in (1..).zip(&ways) {
                 exchange(one, other, id, ahead, *ways);
             }
-            let known = corrections(&nodes)[1].unwrap();
+            let known = corrections(&nodes)[1].clone().unwrap();
             prop_assert_eq!(known.samples, ways.len());
-            prop_assert!(known.ahead.abs_diff(ahead) <= known.error + 1);
+            prop_assert!(known.is_constant(), "one offset fits all: {:?}", known);
+            let (first, _, error) = known.ends().unwrap();
+            prop_assert!(first.ahead.abs_diff(ahead) <= error + 1);
+        }
+
+        /// Three nodes, of which the second asks the others.
+        #[test]
+        fn clocks_that_drift_are_followed_for_a_day(
+            parts_per_million in [-50i64..=50, -50i64..=50],
+            ahead in [-5_000_000_000i64..5_000_000_000, -5_000_000_000i64..5_000_000_000],
+            asked in proptest::collection::vec(
+                (0u64..DAY, any::<bool>(), [10_000u64..60_000_000, 0u64..50_000_000, 10_000u64..60_000_000]),
+                1..300,
+            ),
+            looked_at in proptest::collection::vec(0u64..DAY, 20),
+        ) {
+            let drifts = [0, parts_per_million[0], parts_per_million[1]];
+            // What each clock shows at a true time since the beginning.
+            let shows = |node: usize, at: u64| {
+                let drifted = i128::from(at) * i128::from(drifts[node]) / 1_000_000;
+                let ahead = [0, ahead[0], ahead[1]][node];
+                u64::try_from(i128::from(EPOCH) + i128::from(at) + drifted + i128::from(ahead)).unwrap()
+            };
+            let mut nodes = [Exchanges::default(), Exchanges::default(), Exchanges::default()];
+            for (id, (at, to_first, [there, work, back])) in (1..).zip(&asked) {
+                let server = if *to_first { 0 } else { 2 };
+                let times = [*at, at + there, at + there + work, at + there + work + back];
+                let seen = [(1, true, false), (server, false, false), (server, true, true), (1, false, true)];
+                for (time, (node, sent, response)) in times.into_iter().zip(seen) {
+                    let other = if node == 1 { SERVICE } else { ENDPOINT };
+                    let event = message(shows(node, time), id, sent, response, CLIENT, other);
+                    nodes[node].note(&event, 0);
+                }
+            }
+            let known = corrections(&nodes);
+            for (node, known) in known.iter().enumerate().skip(1) {
+                let Some(known) = known else { continue };
+                for at in looked_at.iter().chain(asked.iter().map(|(at, ..)| at)) {
+                    let point = known.at(shows(node, *at));
+                    let truth = i64::try_from(i128::from(shows(node, *at)) - i128::from(shows(0, *at))).unwrap();
+                    let is_off = point.ahead.abs_diff(truth);
+                    // What clocks drift while a message is on its way.
+                    prop_assert!(
+                        is_off <= point.error + 10_000,
+                        "node {} at {}: {} off, told {:?}", node, at, is_off, point
+                    );
+                }
+                // Time goes on, whatever is corrected.
+                let mut looked_at = looked_at.clone();
+                looked_at.sort_unstable();
+                let corrected = looked_at.iter().map(|at| {
+                    let shown = shows(node, *at);
+                    shown.saturating_add_signed(-known.at(shown).ahead)
+                });
+                prop_assert!(corrected.is_sorted());
+            }
+        }
+    }
+
+    const DAY: u64 = 86_400_000_000_000;
+
+    #[test]
+    fn a_long_trace_is_remembered_from_its_beginning_to_its_end() {
+        let mut nodes = [Exchanges::default(), Exchanges::default()];
+        let [one, other] = &mut nodes;
+        let (hour, wall) = (3_600_000_000_000, i64::try_from(EPOCH).unwrap());
+        // More than are remembered, with clocks that drift apart by 50 ms an hour.
+        for number in 0..200_000u64 {
+            let at = number * 24 * hour / 200_000;
+            let client = format!("10.244.{}.{}:40000", number / 65_536, number % 256);
+            let id = u16::try_from(number / 256 % 65_536).unwrap();
+            let there = at + at / hour * 50_000_000;
+            one.note(&message(at, id, true, false, &client, SERVICE), wall);
+            other.note(&message(there + 1_000, id, false, false, &client, ENDPOINT), wall);
+            other.note(&message(there + 2_000, id, true, true, &client, ENDPOINT), wall);
+            one.note(&message(at + 3_000, id, false, true, &client, SERVICE), wall);
+        }
+        let known = corrections(&nodes)[1].clone().unwrap();
+        assert!((20_000..=65_536).contains(&known.samples), "{}", known.samples);
+        for hours in [0u64, 12, 23] {
+            let point = known.at(EPOCH + hours * hour + hours * 50_000_000 + hour / 2);
+            assert_eq!(point.ahead / 1_000_000, i64::try_from(hours * 50).unwrap(), "{point:?}");
         }
     }
 }

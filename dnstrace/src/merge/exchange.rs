@@ -1,7 +1,8 @@
 //! Queries and answers of one node by what both ends see of them.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher as _},
     net::SocketAddr,
 };
 
@@ -10,7 +11,7 @@ use crate::{
     event::{Direction, Event, SocketMessage, Transport},
 };
 
-/// Exchanges remembered of a node at the most: more make an estimate no better.
+/// Exchanges remembered of each side of a node at the most.
 const MOST: usize = 65_536;
 
 /// What does not change on the way, if nobody translates the client's address: that, the id and the question.
@@ -33,8 +34,47 @@ struct Times {
 /// The exchanges of one node's clients and servers.
 #[derive(Debug, Default)]
 pub struct Exchanges {
-    clients: HashMap<Key, Times>,
-    servers: HashMap<Key, Times>,
+    clients: Side,
+    servers: Side,
+}
+
+/// Of a trace that is too long to remember all of it, every second exchange, or every fourth and so on, from its beginning to
+/// its end: as clocks drift, each part of it counts. Which they are, both nodes agree on.
+#[derive(Debug, Default)]
+struct Side {
+    known: HashMap<Key, Times>,
+    /// Of the keys' hashes so many bits are zero.
+    thinned: u32,
+}
+
+impl Side {
+    fn get(&self, key: &Key) -> Option<&Times> {
+        self.known.get(key)
+    }
+
+    /// The times of an exchange; none if it is not remembered. An answer alone begins none.
+    fn times(&mut self, key: Key, is_answer: bool) -> Option<&mut Times> {
+        if !self.takes(&key) || is_answer && !self.known.contains_key(&key) {
+            return None;
+        }
+        if self.known.len() >= MOST && !self.known.contains_key(&key) {
+            self.thinned += 1;
+            let mut known = std::mem::take(&mut self.known);
+            known.retain(|key, _| self.takes(key));
+            self.known = known;
+            if !self.takes(&key) {
+                return None;
+            }
+        }
+        Some(self.known.entry(key).or_default())
+    }
+
+    fn takes(&self, key: &Key) -> bool {
+        // Without a seed: another one's would choose others.
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        hasher.finish().trailing_zeros() >= self.thinned
+    }
 }
 
 /// Four times of one exchange, as NTP has them (RFC 5905, 8): nanoseconds since the epoch, the first and the last of the
@@ -59,18 +99,14 @@ impl Exchanges {
     fn message(&mut self, seen: &SocketMessage, time: u64) {
         let Some(message) = dns::decode(&seen.payload, seen.length).message else { return };
         let Some(question) = message.question else { return };
-        let (ends, client) = match (seen.direction, message.response) {
+        let (side, client) = match (seen.direction, message.response) {
             (Direction::Sent, false) => (&mut self.clients, seen.flow.source),
             (Direction::Received, true) => (&mut self.clients, seen.flow.destination),
             (Direction::Received, false) => (&mut self.servers, seen.flow.source),
             (Direction::Sent, true) => (&mut self.servers, seen.flow.destination),
         };
-        let room = ends.len() < MOST;
-        let times = match ends.entry(Key { client, id: message.id, question }) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) if room && !message.response => new.insert(Times::default()),
-            Entry::Vacant(_) => return,
-        };
+        let key = Key { client, id: message.id, question };
+        let Some(times) = side.times(key, message.response) else { return };
         let time_of = if message.response { &mut times.answer } else { &mut times.query };
         // Sent again, or the id used again.
         times.is_ambiguous |= time_of.replace(time).is_some();
@@ -78,7 +114,7 @@ impl Exchanges {
 
     /// Exchanges of this node's clients with the servers of `other`.
     pub fn with_servers_of<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Sample> + 'a {
-        self.clients.iter().filter_map(|(key, client)| {
+        self.clients.known.iter().filter_map(|(key, client)| {
             let server = other.servers.get(key)?;
             if client.is_ambiguous || server.is_ambiguous {
                 return None;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
-    clock::{Correction, corrections},
+    clock::{Correction, Point, corrections},
     exchange::Exchanges,
     translate::{Namespaces, Node},
 };
@@ -74,11 +74,14 @@ impl Merged {
         let base = heads.first().map_or(0, |head| head.begin.clock_offset_ns);
         for (files, head) in traces.into_iter().zip(&heads) {
             let number = nodes.iter().position(|node| *node == head.node).unwrap_or(0);
-            let ahead = apart.get(number).copied().flatten().filter(|known| !known.may_be_none());
-            let ahead = ahead.map_or(0, |known| known.ahead);
-            let shift = head.begin.clock_offset_ns.saturating_sub(base).saturating_sub(ahead);
+            let clock = apart.get(number).cloned().flatten().filter(|known| !known.is_none());
             merged.traces.push(Trace {
-                node: Node { number: u8::try_from(number).unwrap_or(0), shift },
+                node: Node {
+                    number: u8::try_from(number).unwrap_or(0),
+                    epoch: head.begin.clock_offset_ns,
+                    base,
+                    clock,
+                },
                 name: head.node.name.clone(),
                 reader: Reader::open(files)?,
                 next: None,
@@ -97,7 +100,7 @@ impl Merged {
         let mut time = first.begin.time;
         for (trace, head) in self.traces.iter().zip(heads) {
             if let Some(netns) = head.begin.host_netns {
-                nodes.insert(self.namespaces.name(trace.node, netns), trace.name.clone());
+                nodes.insert(self.namespaces.name(trace.node.number, netns), trace.name.clone());
             }
             time = time.min(trace.node.time(head.begin.time));
         }
@@ -128,7 +131,7 @@ impl Merged {
         for index in 0..self.traces.len() {
             let Some(trace) = self.traces.get_mut(index) else { break };
             while !trace.is_over && trace.next.is_none() {
-                let node = trace.node;
+                let node = &trace.node;
                 match trace.reader.next()? {
                     // Only the first entry is one; it has been told.
                     Some(Entry::Begin(_)) => {}
@@ -163,7 +166,7 @@ impl Merged {
                         trace.is_over = true;
                         let End { time, losses, notes } = *end;
                         self.time = self.time.max(node.time(time));
-                        self.losses.add(losses, |netns| self.namespaces.name(node, netns));
+                        self.losses.add(losses, |netns| self.namespaces.name(node.number, netns));
                         self.notes.extend(notes);
                     }
                     None => trace.is_over = true,
@@ -240,27 +243,33 @@ fn clock_notes(nodes: &[recording::Node], apart: &[Option<Correction>]) -> Vec<S
         .iter()
         .zip(apart)
         .skip(1)
-        .map(|(node, known)| {
-            let node = &node.name;
-            match known {
-                None => format!(
-                    "the clocks of {node} and {first} could not be compared, as no message was seen on both: taken as they are"
-                ),
-                Some(known) if known.may_be_none() => format!(
-                    "the clocks of {node} and {first} agree to {} ({})",
-                    milliseconds(known.error),
-                    by(known.samples)
-                ),
-                Some(known) => format!(
-                    "the clock of {node} is {} {} that of {first}, to {} ({}): corrected",
-                    milliseconds(known.ahead.unsigned_abs()),
-                    if known.ahead > 0 { "ahead of" } else { "behind" },
-                    milliseconds(known.error),
-                    by(known.samples)
-                ),
-            }
-        })
+        .map(|(node, known)| clock_note(&node.name, first, known.as_ref()))
         .collect()
+}
+
+fn clock_note(node: &str, first: &str, known: Option<&Correction>) -> String {
+    let Some((known, (begin, end, error))) = known.and_then(|known| Some((known, known.ends()?))) else {
+        return format!(
+            "the clocks of {node} and {first} could not be compared, as no message was seen on both: taken as they are"
+        );
+    };
+    let (error, by) = (milliseconds(error), by(known.samples));
+    let (begin, end) = (ahead(begin), ahead(end));
+    if known.is_none() {
+        format!("the clocks of {node} and {first} agree to {error} ({by})")
+    } else if known.is_constant() {
+        format!("the clock of {node} is {begin} that of {first}, to {error} ({by}): corrected")
+    } else {
+        format!(
+            "the clock of {node} drifts: {begin} that of {first} at first and {end} it at last, to {error} ({by}): corrected"
+        )
+    }
+}
+
+/// `250.000 ms ahead of`
+fn ahead(point: Point) -> String {
+    let how = if point.ahead > 0 { "ahead of" } else { "behind" };
+    format!("{} {how}", milliseconds(point.ahead.unsigned_abs()))
 }
 
 fn by(samples: usize) -> String {

@@ -2,17 +2,22 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::clock::Correction;
 use crate::event::{
     ConfirmResult, Connection, Event, KernelTime, Packet, Refused, SocketMessage, Task, Tracking,
 };
 
 /// A node of the trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// From 0, which keeps its numbers.
     pub number: u8,
-    /// Nanoseconds from its event time to that of the whole trace.
-    pub shift: i64,
+    /// Nanoseconds since the epoch, by its own clock, at its event time 0.
+    pub epoch: i64,
+    /// By the first node's clock, at the event time 0 of the whole trace.
+    pub base: i64,
+    /// How far its clock is ahead of the first node's; none if that is not to be corrected.
+    pub clock: Option<Correction>,
 }
 
 /// Network namespaces by the numbers that they have here.
@@ -28,8 +33,8 @@ impl Namespaces {
     /// What namespace `netns` of a node is called here. The first node that has a number keeps it; another one's is called by
     /// a small number instead, which no namespace has (theirs begin at about 4026531840: `PROC_DYNAMIC_FIRST`,
     /// fs/proc/generic.c).
-    pub fn name(&mut self, node: Node, netns: u32) -> u32 {
-        if let Some(known) = self.names.get(&(node.number, netns)) {
+    pub fn name(&mut self, node: u8, netns: u32) -> u32 {
+        if let Some(known) = self.names.get(&(node, netns)) {
             return *known;
         }
         let mut name = netns;
@@ -37,7 +42,7 @@ impl Namespaces {
             self.last = self.last.wrapping_add(1);
             name = self.last;
         }
-        self.names.insert((node.number, netns), name);
+        self.names.insert((node, netns), name);
         name
     }
 }
@@ -47,16 +52,21 @@ const NODE_SHIFT: u32 = 56;
 
 impl Node {
     /// A 64-bit number of this node: the address of a socket or an entry, the id of a cgroup.
-    pub fn number(self, number: u64) -> u64 {
+    pub fn number(&self, number: u64) -> u64 {
         number ^ (u64::from(self.number) << NODE_SHIFT)
     }
 
-    pub fn time(self, time: KernelTime) -> KernelTime {
-        KernelTime(time.0.saturating_add_signed(self.shift))
+    /// A time of this node by the clock of the whole trace.
+    pub fn time(&self, time: KernelTime) -> KernelTime {
+        let wall = time.0.saturating_add_signed(self.epoch);
+        let ahead = self.clock.as_ref().map_or(0, |clock| clock.at(wall).ahead);
+        // Not by way of the epoch: a time that is out of all bounds stays where it is.
+        let shift = self.epoch.saturating_sub(self.base).saturating_sub(ahead);
+        KernelTime(time.0.saturating_add_signed(shift))
     }
 
     /// All numbers and times of an event of this node.
-    pub fn event(self, event: &mut Event, namespaces: &mut Namespaces) {
+    pub fn event(&self, event: &mut Event, namespaces: &mut Namespaces) {
         match event {
             Event::Message(seen) => self.message(seen, namespaces),
             Event::Cgroup(made) => {
@@ -127,42 +137,42 @@ impl Node {
         }
     }
 
-    fn message(self, seen: &mut SocketMessage, namespaces: &mut Namespaces) {
+    fn message(&self, seen: &mut SocketMessage, namespaces: &mut Namespaces) {
         self.put_time(&mut seen.time);
         seen.arrived.iter_mut().for_each(|time| self.put_time(time));
         self.socket(&mut seen.socket, &mut seen.netns, namespaces);
         self.task(&mut seen.task);
     }
 
-    fn packet(self, packet: &mut Packet, namespaces: &mut Namespaces) {
+    fn packet(&self, packet: &mut Packet, namespaces: &mut Namespaces) {
         self.put_optional(&mut packet.netns, namespaces);
         if let Tracking::Connection(entry) = &mut packet.tracking {
             self.entry(entry);
         }
     }
 
-    fn socket(self, socket: &mut u64, netns: &mut u32, namespaces: &mut Namespaces) {
+    fn socket(&self, socket: &mut u64, netns: &mut u32, namespaces: &mut Namespaces) {
         self.put(socket);
-        *netns = namespaces.name(self, *netns);
+        *netns = namespaces.name(self.number, *netns);
     }
 
-    fn task(self, task: &mut Task) {
+    fn task(&self, task: &mut Task) {
         self.put(&mut task.cgroup);
     }
 
-    fn entry(self, entry: &mut Connection) {
+    fn entry(&self, entry: &mut Connection) {
         self.put(&mut entry.ct);
     }
 
-    fn put_optional(self, netns: &mut Option<u32>, namespaces: &mut Namespaces) {
-        *netns = netns.map(|netns| namespaces.name(self, netns));
+    fn put_optional(&self, netns: &mut Option<u32>, namespaces: &mut Namespaces) {
+        *netns = netns.map(|netns| namespaces.name(self.number, netns));
     }
 
-    fn put(self, number: &mut u64) {
+    fn put(&self, number: &mut u64) {
         *number = self.number(*number);
     }
 
-    fn put_time(self, time: &mut KernelTime) {
+    fn put_time(&self, time: &mut KernelTime) {
         *time = self.time(*time);
     }
 }
@@ -174,13 +184,13 @@ mod tests {
     const HOST: u32 = 4_026_531_840;
 
     fn node(number: u8) -> Node {
-        Node { number, shift: 0 }
+        Node { number, epoch: 0, base: 0, clock: None }
     }
 
     #[test]
     fn namespaces_of_different_nodes_have_different_numbers() {
         let mut namespaces = Namespaces::default();
-        let mut names = |number, netns| namespaces.name(node(number), netns);
+        let mut names = |number, netns| namespaces.name(number, netns);
         assert_eq!(names(0, HOST), HOST);
         assert_eq!(names(1, HOST), 1);
         assert_eq!(names(2, HOST), 2);
@@ -199,7 +209,7 @@ mod tests {
 
     #[test]
     fn times_move_as_far_as_they_can() {
-        let at = |shift, time| Node { number: 0, shift }.time(KernelTime(time)).0;
+        let at = |epoch, time| Node { epoch, ..node(0) }.time(KernelTime(time)).0;
         assert_eq!([at(5, 10), at(-5, 10), at(-20, 10), at(1, u64::MAX)], [15, 5, 0, u64::MAX]);
     }
 }

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::units::duration;
+
 use super::escape;
 
 /// Something about the trace rather than about what it traces. A shape of JSON as it is: the core knows none of it.
@@ -33,6 +35,11 @@ pub enum Status {
     SourceRecovered {
         /// Who.
         source: NameSource,
+    },
+    /// The wall clock of the node was set. All times are told by it as it was when the trace began.
+    ClockSet {
+        /// Nanoseconds; negative if it was set back.
+        by_ns: i64,
     },
     /// It ends. The summary follows.
     Ended {
@@ -125,6 +132,13 @@ impl Status {
             }
             Self::SourceRecovered { source } => {
                 format!("dnstrace: {} tells names and labels again\n", source.name())
+            }
+            Self::ClockSet { by_ns } => {
+                let way = if *by_ns < 0 { "back" } else { "forward" };
+                let by = duration(by_ns.unsigned_abs());
+                format!(
+                    "dnstrace: the wall clock was set {by} {way}: times are told as it went when the trace began\n"
+                )
             }
             Self::Ended { .. } => String::new(),
         }

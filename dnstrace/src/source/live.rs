@@ -127,11 +127,27 @@ pub fn monotonic_now() -> KernelTime {
 
 /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC` now, in nanoseconds.
 pub fn wall_clock_offset() -> i64 {
+    measured_offset().0
+}
+
+/// By how many nanoseconds the wall clock has been set since it was ahead of `CLOCK_MONOTONIC` by `offset`; none if it has not.
+/// (NTP mostly corrects the pace of both: that sets neither.)
+pub fn wall_clock_set(offset: i64) -> Option<i64> {
+    /// Less is not told: nobody reads it off a clock.
+    const LEAST: u64 = 10_000_000;
+    let (now, error) = measured_offset();
+    let by = now.saturating_sub(offset);
+    (by.unsigned_abs() > error.saturating_add(LEAST)).then_some(by)
+}
+
+/// The offset, and how far that may be off: as long as this thread was kept from reading the clocks one after the other.
+fn measured_offset() -> (i64, u64) {
     let before = nanoseconds(libc::CLOCK_MONOTONIC);
     let wall = nanoseconds(libc::CLOCK_REALTIME);
     let after = nanoseconds(libc::CLOCK_MONOTONIC);
-    let monotonic = before + (after - before) / 2;
-    i64::try_from(wall).unwrap_or(i64::MAX).saturating_sub(i64::try_from(monotonic).unwrap_or(i64::MAX))
+    let error = (after - before) / 2;
+    let monotonic = i64::try_from(before + error).unwrap_or(i64::MAX);
+    (i64::try_from(wall).unwrap_or(i64::MAX).saturating_sub(monotonic), error)
 }
 
 /// What the node is called: by the environment variable `NODE_NAME`, which a DaemonSet sets from `spec.nodeName`, else by its

@@ -9,6 +9,7 @@ mod json;
 mod kube;
 mod large;
 mod late;
+mod link;
 mod lookups;
 mod losses;
 mod messages;
@@ -164,6 +165,7 @@ pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         json::TESTS,
         filters::TESTS,
         recording::TESTS,
+        link::TESTS,
         captures::TESTS,
         &fates::tests(),
     ]

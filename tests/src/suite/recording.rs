@@ -1,6 +1,7 @@
 //! Recordings: what is told of them is what was told live.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -27,6 +28,8 @@ pub const TESTS: &[Test] = &[
     Test::new("recordings tell what the trace told", replay),
     Test::new("recordings of a killed trace are read to where they end", killed),
     Test::new("recordings of two nodes are one trace", two_nodes),
+    Test::new("a full disk ends the recording and not the trace", full_disk),
+    Test::new("a wall clock that is set is told", clock_set),
 ];
 
 /// Lookups by glibc.
@@ -36,7 +39,7 @@ pub fn file(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("{name}-{}.pcapng", std::process::id()))
 }
 
-fn text(path: &Path) -> Result<&str> {
+pub fn text(path: &Path) -> Result<&str> {
     path.to_str().context("an odd path")
 }
 
@@ -171,5 +174,74 @@ fn two_nodes(bench: &Bench) -> Result<()> {
         let [Some(there), Some(server), Some(back)] = parts else { anyhow::bail!("{query}") };
         ensure!(Some(there + server + back) == query["latency_ns"].as_u64(), "{query}");
     }
+    Ok(())
+}
+
+/// A file system that a recording fills. Dropped, it is gone.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Result<Self> {
+        let at = std::env::temp_dir().join(format!("small-disk-{}", std::process::id()));
+        fs::create_dir_all(&at)?;
+        run(&["mount", "-t", "tmpfs", "-o", &format!("size={size}"), "none", text(&at)?])?;
+        Ok(Self(at))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // With the VM it is gone at the latest.
+        let _ = run(&["umount", &self.0.to_string_lossy()]);
+    }
+}
+
+fn full_disk(bench: &Bench) -> Result<()> {
+    let disk = SmallDisk::mount("192k")?;
+    let recording = disk.0.join("t.pcapng");
+    let tracer = Tracer::start(&[&TRACE[..], &["-w", text(&recording)?]].concat())?;
+    bench.clients.lookup_bulk(&bench.lab.cart, "cart", Client::LookupGlibc, LOOKUPS, "full")?;
+    dig(&bench.lab.cart, "cart", &["+short", "api.shop.svc.cluster.local"])?.success()?;
+    let live = tracer.end(Signal::SIGINT)?;
+    ensure!(live.status.success(), "{live:?}");
+    let ends = "dnstrace: the recording ends here, the trace goes on: cannot write";
+    ensure!(live.stderr.matches(ends).count() == 1 && live.stderr.contains("No space left"), "{live:?}");
+    let lines = live.lines()?;
+    ensure!(lines.asked_by("dig").count() == 1, "the trace goes on");
+    let missing = lines.summary["losses"]["unrecorded_events"].as_u64().context("no count")?;
+    ensure!(missing > 0 && live.stderr.contains(&format!("LOST: {missing} ")), "{}", live.stderr);
+
+    // What is in the file is whole, and was told live in the same words; it ends where the disk was full.
+    let again = replayed(&[&recording], &["-o", "json"])?;
+    ensure!(again.stderr.contains("without its end"), "{}", again.stderr);
+    let (live, again) = (told(&live), told(&again));
+    let same = live.iter().zip(&again).take_while(|(live, again)| live == again).count();
+    ensure!(same > 50 && again.len() < live.len(), "{same} of {} and {}", again.len(), live.len());
+    Ok(())
+}
+
+fn clock_set(bench: &Bench) -> Result<()> {
+    const HOUR: i64 = 3_600_000_000_000;
+    let set = |by: &str| run(&["date", "--set", by]).map(drop);
+    let ask = || dig(&bench.lab.cart, "cart", &["+short", "api.shop.svc.cluster.local"])?.success();
+    let tracer = Tracer::start(&TRACE)?;
+    ask()?;
+    set("1 hour ago")?;
+    // It is looked at twenty times a second.
+    thread::sleep(Duration::from_millis(500));
+    ask()?;
+    set("1 hour")?;
+    let said = tracer.end(Signal::SIGINT)?;
+    for words in ["s back: times are told as it went when the trace began", "s forward: times"] {
+        ensure!(said.stderr.contains(words), "{}", said.stderr);
+    }
+    let lines = said.lines()?;
+    let set = lines.statuses.iter().filter(|status| status["event"] == "clock_set");
+    let by: Vec<_> = set.map(|status| status["by_ns"].as_i64().unwrap_or_default()).collect();
+    // date takes whole seconds, and a moment to set them.
+    let is_near = |by: i64, wanted: i64| by.abs_diff(wanted) < 60_000_000_000;
+    ensure!(matches!(&*by, [back, on] if is_near(*back, -HOUR) && is_near(*on, HOUR)), "{by:?}");
+    let times: Vec<_> = lines.asked_by("dig").map(|query| query["time"].to_string()).collect();
+    ensure!(times.len() == 2 && times.is_sorted(), "{times:?}");
     Ok(())
 }

@@ -20,7 +20,8 @@ pub(super) struct ServerSideFields<'a> {
     who: Who<'a>,
     #[serde(flatten)]
     at: At,
-    /// Nanoseconds from the client's socket to the server's program.
+    /// Nanoseconds from the client's socket to the server's program. Of two nodes as exact as their clocks could be compared, which
+    /// stderr tells, as is `back_ns`.
     there_ns: u64,
     /// When its program sent the answer; null if it had not when the client's query ended.
     #[schemars(extend("format" = "date-time"))]

@@ -154,7 +154,8 @@ fn how_the_trace_fares_is_a_line() {
         why: "no container runtime answers:\u{1b}[2J name its socket with --cri-socket".into(),
     };
     let sources = [failed, Status::SourceRecovered { source: NameSource::ApiServer }];
-    let all = [vec![started(), loaded], sources.to_vec(), ended.to_vec()].concat();
+    let set = [-3_600_000_000_000, 12_000_000].map(|by_ns| Status::ClockSet { by_ns });
+    let all = [vec![started(), loaded], sources.to_vec(), set.to_vec(), ended.to_vec()].concat();
     let lines = all.iter().map(|status| json::status(status, KernelTime(1), &clock()).unwrap());
     let lines: Vec<_> = lines.inspect(|line| _ = check(line)).collect();
     insta::assert_snapshot!(lines.join("\n"));

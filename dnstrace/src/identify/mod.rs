@@ -9,6 +9,7 @@ pub mod facts;
 pub mod follow;
 pub mod hierarchy;
 mod netns;
+mod newcomers;
 pub mod pods;
 mod resolv_conf_files;
 mod resolver;
@@ -33,6 +34,7 @@ pub use wanted::{Scope, Wanted};
 
 use crate::event::{CgroupMade, KernelTime, Task};
 use follow::Follower;
+use newcomers::Newcomers;
 use pods::Names;
 use resolv_conf_files::ResolvConfFiles;
 use wonder::Wonder;
@@ -153,6 +155,7 @@ pub struct Identifier {
     resolv_conf_files: ResolvConfFiles,
     /// Looks out for what the target means.
     follower: Follower,
+    newcomers: Newcomers,
     /// When the hierarchy was walked last.
     walked: Option<u64>,
     /// Whether somebody tells of pods who knows their labels.
@@ -180,6 +183,7 @@ impl Identifier {
             owners: LruCache::new(CAPACITY),
             resolv_conf_files,
             follower: Follower::default(),
+            newcomers: Newcomers::default(),
             walked: None,
             is_told: false,
             wonder: Wonder::default(),
@@ -250,8 +254,10 @@ impl Identifier {
         self.is_nameless
     }
 
-    /// The cgroups of the target that started since the last call. `now` is event time in nanoseconds.
+    /// The cgroups of the target that started since the last call, and looks for the names of all that did. `now` is event
+    /// time in nanoseconds.
     pub fn started(&mut self, now: u64) -> Vec<u64> {
+        self.newcomers.look(&mut self.names, now);
         self.follower.started(&mut self.names, now)
     }
 
@@ -329,10 +335,13 @@ impl Owners for Identifier {
             self.remember(made.cgroup, made.path.as_str().into());
             self.follower.note(made);
             let parsed = cgroup_path::parse(&made.path);
-            let container = parsed.container.as_ref().map(|container| container.id.as_str());
-            // Asked now, its name is there when its program asks.
-            if parsed.pod_uid.is_some_and(|uid| !self.names.is_known(&uid, container)) {
+            let container = parsed.container.map(|container| container.id);
+            if let Some(uid) = parsed.pod_uid
+                && !self.names.is_known(&uid, container.as_deref())
+            {
+                // Asked now, its name is there when its program asks.
                 self.wonder.new_one();
+                self.newcomers.note(uid, container, made.time.0);
             }
         }
     }

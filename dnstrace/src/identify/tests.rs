@@ -234,6 +234,34 @@ fn a_pod_without_a_name_gets_one_as_soon_as_there_is_one() {
 }
 
 #[test]
+fn a_pod_that_is_gone_when_its_query_is_read_has_its_name() {
+    let node = node();
+    let mut identifier = node.identifier();
+    let uid = "4e5d7c2a-1b3f-4c6d-8e9f-a0b1c2d3e4f5";
+    let path = format!("/kubepods/burstable/pod{uid}/{}", container_id(uid));
+    fs::create_dir_all(node.path(format!("cgroup{path}"))).unwrap();
+    let made = made(&node, &path);
+    identifier.note_cgroup(&made);
+    // Its directories come behind its cgroup, and go before its query is read.
+    identifier.started(0);
+    assert_eq!(identifier.newcomers.waiting(), 1);
+    node.pod("shop", "brief", uid, "500", 500);
+    identifier.started(SECOND / 10);
+    assert_eq!(identifier.newcomers.waiting(), 0);
+    fs::remove_dir_all(node.path("pods")).unwrap();
+    fs::remove_dir_all(node.path("containers")).unwrap();
+    let owner = who(&mut identifier, made.cgroup, 500, SECOND);
+    assert_eq!(owner.to_string(), "shop/brief");
+    assert_eq!(owner.container.unwrap().name.as_deref(), Some("app"));
+    // One that gets none is not looked for for ever.
+    identifier.note_cgroup(&CgroupMade { path: path.replace("4e5d", "5e5d"), ..made });
+    identifier.started(SECOND);
+    assert_eq!(identifier.newcomers.waiting(), 1);
+    identifier.started(2 * SECOND);
+    assert_eq!(identifier.newcomers.waiting(), 0);
+}
+
+#[test]
 fn a_pod_that_is_not_there_yet_is_waited_for() {
     let node = node();
     let mut identifier = node.identifier();

@@ -33,7 +33,7 @@ fn many_cgroups_leave_no_more_than_there_is_room_for() {
     assert_eq!((identifier.paths.len(), identifier.paths.cap().get()), (room, room));
     assert!(identifier.owners.len() <= room);
     assert_eq!(identifier.forgotten(), before + MANY - room as u64, "each that was given up is counted");
-    assert!(identifier.follower.starting() <= 4096);
+    assert!(identifier.follower.starting() <= 4096 && identifier.newcomers.waiting() <= 4096);
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod mnemonic;
 mod name;
 mod stream;
 
+use std::fmt::Write as _;
+
 use hickory_proto::{
     op::{Edns as OptRecord, Header, MessageType, Query},
     rr::{RData, Record as ResourceRecord},
@@ -252,6 +254,16 @@ fn question(query: &Query) -> Question {
     }
 }
 
+/// Data in presentation form, up to where hickory has none for what it has read: there its `Display` fails, at which
+/// `to_string` panics (found by fuzzing).
+fn text(data: &RData) -> String {
+    let mut text = String::new();
+    if write!(text, "{data}").is_err() {
+        text.push_str("...");
+    }
+    text
+}
+
 fn resource(record: &ResourceRecord) -> Record {
     Record {
         name: present(&record.name),
@@ -261,7 +273,7 @@ fn resource(record: &ResourceRecord) -> Record {
             RData::CNAME(name) => present(name),
             RData::NS(name) => present(name),
             RData::PTR(name) => present(name),
-            data => data.to_string(),
+            data => text(data),
         },
     }
 }

@@ -81,7 +81,7 @@ fn captured(rest: &[u8], captured: u32, record: &[u8]) -> Result<Bytes, WireErro
 
 fn decode_message(record: &[u8], events: &mut Vec<Event>) -> Result<(), WireError> {
     let (raw, rest) = read::<wire::MessageEvent>(record)?;
-    let whole = message(&raw, captured(rest, raw.captured, record)?)?;
+    let whole = message(&raw, captured(rest, raw.captured.min(raw.length), record)?)?;
     if raw.flags & wire::message_flag::SEGMENTED != 0 && raw.segment != 0 {
         events.extend(segments(whole, u32::from(raw.segment)).map(Event::Message));
     } else {
@@ -197,7 +197,7 @@ fn decode_icmp(record: &[u8]) -> Result<Icmp, WireError> {
 
 fn decode_send_failure(record: &[u8]) -> Result<SendFailure, WireError> {
     let (raw, rest) = read::<wire::SendFailureEvent>(record)?;
-    let payload = captured(rest, raw.message.captured, record)?;
+    let payload = captured(rest, raw.message.captured.min(raw.message.length), record)?;
     Ok(SendFailure {
         time: KernelTime(raw.message.header.time_ns),
         errno: errno(raw.errno)?,
@@ -300,7 +300,7 @@ fn packet(raw: &wire::Packet, rest: &[u8], record: &[u8]) -> Result<Packet, Wire
             _ => Tracking::Connection(connection(&raw.connection)?),
         },
         tcp: (raw.flow.protocol == TCP).then(|| tcp_head(&raw.tcp)),
-        payload: captured(rest, raw.captured, record)?,
+        payload: captured(rest, raw.captured.min(raw.length), record)?,
         length: raw.length,
     })
 }

@@ -64,6 +64,12 @@ fn messages(record: &[u8]) -> Vec<SocketMessage> {
 }
 
 #[test]
+fn no_payload_is_longer_than_its_message() {
+    let [message] = &messages(&message_record(2, b"abcd", 0, 0))[..] else { panic!("one message") };
+    assert_eq!((&message.payload[..], message.length), (&b"ab"[..], 2));
+}
+
+#[test]
 fn a_message_keeps_every_field() {
     let [message] = &messages(&message_record(4, b"abcd", 0, 0))[..] else { panic!("one message") };
     assert_eq!(message.time, KernelTime(5));

@@ -17,11 +17,13 @@ const ROWS: [(&str, u64); 7] = [
 const LONGEST: u64 = 40;
 /// For more than that somebody had to wait: nanoseconds.
 const SLOW: u64 = 100_000_000;
+/// Fewer answers are told by the quantiles alone.
+const FEW: u64 = 20;
 
-/// The quantiles and, if anybody had to wait, the distribution.
+/// The quantiles and, if anybody had to wait, the distribution: where there is one.
 pub(super) fn text(latency: &Latency) -> String {
     let Some(quantiles) = quantiles(latency) else { return String::new() };
-    let bars = if latency.longest() > SLOW { bars(latency) } else { String::new() };
+    let bars = if latency.longest() > SLOW && latency.count() >= FEW { bars(latency) } else { String::new() };
     format!("latency: {quantiles}\n{bars}")
 }
 

@@ -1,4 +1,5 @@
-//! How wide each column is. Without a terminal columns grow with what they hold; on one they fit its width.
+//! How wide each column is. On a terminal they fit its width. Without one a long cell takes the room that is left free in the
+//! columns behind it; where that does not suffice, its column is wider from the next line on.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -82,13 +83,14 @@ impl Layout {
         cell: impl Fn(Column) -> String,
         paint: impl Fn(Column, String) -> String,
     ) -> String {
-        let mut texts = Vec::with_capacity(self.places.len());
-        for place in &mut self.places {
-            let text = cell(place.column);
-            place.needed = place.needed.max(text.width().min(place.description().most));
-            texts.push(text);
+        let texts: Vec<String> = self.places.iter().map(|place| cell(place.column)).collect();
+        let needed: Vec<usize> = texts.iter().map(|text| text.width()).collect();
+        if self.terminal.is_some() {
+            self.grow(&needed);
         }
         let Fitted { widths, mut spare } = self.fit();
+        // By how much the cells so far are longer than their columns.
+        let mut excess = 0_usize;
         let shown = self.places.iter().zip(texts).zip(widths);
         let mut shown =
             shown.filter_map(|((place, text), width)| Some((place.column, text, width?))).peekable();
@@ -98,8 +100,12 @@ impl Layout {
             let is_last = shown.peek().is_none();
             let text =
                 if is_last { text } else { shortened(text, width.saturating_add(spare), description.cut) };
-            spare = spare.saturating_sub(text.width().saturating_sub(width));
-            let padding = " ".repeat(width.saturating_sub(text.width()));
+            let over = text.width().saturating_sub(width);
+            spare = spare.saturating_sub(over);
+            let room = width.saturating_sub(text.width());
+            let made_up = if self.terminal.is_none() && !is_last { room.min(excess) } else { 0 };
+            excess = excess - made_up + if is_last { 0 } else { over };
+            let padding = " ".repeat(room - made_up);
             match (description.side, is_last) {
                 (Side::Right, _) => line.push_str(&padding),
                 (Side::Left, _) => {}
@@ -113,7 +119,17 @@ impl Layout {
             }
         }
         line.push('\n');
+        if self.terminal.is_none() && excess > 0 {
+            self.grow(&needed);
+        }
         line
+    }
+
+    /// Makes the columns as wide as these cells.
+    fn grow(&mut self, needed: &[usize]) {
+        for (place, needed) in self.places.iter_mut().zip(needed) {
+            place.needed = place.needed.max((*needed).min(place.description().most));
+        }
     }
 
     fn fit(&self) -> Fitted {

@@ -17,8 +17,8 @@ use layout::Layout;
 use paint::Paint;
 use row::Row;
 
-/// The table. Without a terminal its columns grow with what they hold, so that lines below each other stay readable; on
-/// one they fit its width: long names are shortened, the answer never is.
+/// The table. Without a terminal its columns grow where long cells do not fit otherwise, so that lines below each other stay
+/// readable; on one they fit its width: long names are shortened, the answer never is.
 #[derive(Debug)]
 pub struct Table {
     clock: WallClock,

@@ -6,6 +6,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::{clock, zoo};
 use crate::{
+    dns::Question,
     lookup::{Health, Output, Query},
     output::{
         Nodes,
@@ -94,9 +95,32 @@ fn a_new_width_is_told_once() {
 }
 
 #[test]
-fn a_wide_terminal_changes_nothing() {
+fn a_wide_terminal_shortens_nothing() {
+    let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let queries = zoo::outputs(zoo::healthy());
-    assert_eq!(shown(fitted(300), &queries), shown(table(), &queries));
+    assert_eq!(words(shown(fitted(300), &queries)), words(shown(table(), &queries)));
+}
+
+/// Where the answer begins on a line of a query of this name.
+fn answer_begins(table: &mut Table, name: &str) -> usize {
+    let query = Query {
+        question: Question { name: name.to_owned(), ..zoo::healthy()[0].question.clone() },
+        ..zoo::healthy().swap_remove(0)
+    };
+    let line = table.lines(&zoo::outputs(vec![query])[0]);
+    line.find("NOERROR").unwrap()
+}
+
+#[test]
+fn without_a_terminal_a_long_cell_takes_the_room_behind_it_before_it_moves_others() {
+    let mut table = table().with_columns(&[Column::Name, Column::Peer, Column::Answer]);
+    let header = table.header().find("ANSWER").unwrap();
+    // The name is three cells too long, and the peer leaves one free.
+    for (name, further) in
+        [("a.", 0), (&*"b".repeat(37), 0), (&*"b".repeat(39), 2), ("a.", 3), (&*"b".repeat(39), 3)]
+    {
+        assert_eq!(answer_begins(&mut table, name), header + further, "{name}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub const TESTS: &[Test] = &[
 fn start(size: (u16, u16)) -> Result<Terminal> {
     let command = Command::new("dnstrace").args(tracer::attach_options());
     let terminal = Terminal::start(command.args(["-p", "cart-7d4f", "--top"]), size)?;
-    terminal.wait_for("drawn", |rows| rows[0].ends_with(": 0 queries; q quits"))?;
+    terminal.wait_for("drawn", |rows| rows[0].contains(": 0 queries; q quits"))?;
     Ok(terminal)
 }
 
@@ -33,6 +33,11 @@ fn row<'a>(rows: &'a [String], beginning: &str) -> Result<&'a String> {
     row.with_context(|| format!("no row begins with {beginning}:\n{}", rows.join("\n")))
 }
 
+/// It goes on where the kernel does not tell of everything.
+fn is_lossless(row: &String) -> bool {
+    row.starts_with("nothing was lost")
+}
+
 fn the_view_shows_what_the_summary_says(bench: &Bench) -> Result<()> {
     let mut terminal = start((100, 30))?;
     ensure!(terminal.is_taken()? == [true; 3], "{:?}", terminal.is_taken());
@@ -44,7 +49,7 @@ fn the_view_shows_what_the_summary_says(bench: &Bench) -> Result<()> {
     for (columns, rows) in [(40, 10), (200, 60)] {
         terminal.resize(columns, rows)?;
         let is_whole = |rows: &[String]| {
-            rows[0].contains(": 21 queries") && rows.ends_with(&["nothing was lost".to_owned()])
+            rows[0].contains(": 21 queries") && rows.last().is_some_and(is_lossless)
         };
         terminal.wait_for("drawn anew", is_whole)?;
     }
@@ -67,7 +72,7 @@ fn the_view_shows_what_the_summary_says(bench: &Bench) -> Result<()> {
         Ok::<_, anyhow::Error>(row.split_whitespace().take(12).collect::<Vec<_>>().join(" "))
     };
     ensure!(quantiles(&view)? == quantiles(&left)?, "{view:#?}\n{left:#?}");
-    ensure!(left.iter().any(|row| row == "nothing was lost") && row(&left, "NEWEST").is_err(), "{left:#?}");
+    ensure!(left.iter().any(is_lossless) && row(&left, "NEWEST").is_err(), "{left:#?}");
     Ok(())
 }
 

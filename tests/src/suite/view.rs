@@ -48,9 +48,8 @@ fn the_view_shows_what_the_summary_says(bench: &Bench) -> Result<()> {
     terminal.wait_for("said in a row of its own", |rows| rows.iter().any(is_said))?;
     for (columns, rows) in [(40, 10), (200, 60)] {
         terminal.resize(columns, rows)?;
-        let is_whole = |rows: &[String]| {
-            rows[0].contains(": 21 queries") && rows.last().is_some_and(is_lossless)
-        };
+        let is_whole =
+            |rows: &[String]| rows[0].contains(": 21 queries") && rows.last().is_some_and(is_lossless);
         terminal.wait_for("drawn anew", is_whole)?;
     }
     let view = terminal.rows();

@@ -12,7 +12,7 @@ use crate::{
         by_hand::NodeArgs,
         cgroup::{CgroupDriver, Nesting, Qos, Runtime},
         clients::{Client, Clients, LookupTally, dig, dig_batch},
-        containerd::Containerd,
+        containerd::{Containerd, LookupPod},
         counters::{ConntrackStats, Snmp, conntrack_count, flush_conntrack},
         default_lab::{Lab, endpoints},
         dns_server::Serve,
@@ -335,7 +335,14 @@ fn a_service_follows_its_endpoints(bench: &Bench) -> Result<()> {
 
 fn containerd_runs_a_pod(bench: &Bench) -> Result<()> {
     let containerd = Containerd::start(&bench.lab.node, &bench.clients)?;
-    let pod = containerd.run_lookup("shop", "job-x2k9p", "lookup", &["--bulk", "50", "cri"])?;
+    let pod = containerd.run_lookup(&LookupPod {
+        namespace: "shop",
+        name: "job-x2k9p",
+        container: "lookup",
+        labels: &[],
+        has_usual_logs: true,
+        args: &["--bulk", "50", "cri"],
+    })?;
     let tally: LookupTally = serde_json::from_str(&pod.wait()?)?;
     // It is the first process of its own PID namespace.
     ensure!((tally.pid, tally.lookups, tally.resolved) == (1, 50, 50), "{tally:?}");

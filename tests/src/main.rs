@@ -19,6 +19,7 @@ use dnstrace_tests::{
     serve::{self, ServeArgs},
     suite::{
         self, SuiteArgs,
+        churn::{self, ChurnArgs},
         race::{self, RaceArgs},
         soak::{self, SoakArgs},
     },
@@ -43,6 +44,7 @@ enum Command {
     Suite(SuiteArgs),
     Race(RaceArgs),
     Soak(SoakArgs),
+    Churn(ChurnArgs),
     Serve(ServeArgs),
     Multicast(MulticastArgs),
     Bench(BenchArgs),
@@ -64,6 +66,7 @@ fn main() -> Result<ExitCode> {
         Command::Suite(args) => return suite::suite(&args),
         Command::Race(args) => return race::race(&args),
         Command::Soak(args) => return soak::soak(&args),
+        Command::Churn(args) => return churn::churn(&args),
         Command::Serve(args) => serve::serve(&args)?,
         Command::Multicast(args) => multicast::multicast(&args)?,
         Command::Bench(args) => bench::bench(&args)?,

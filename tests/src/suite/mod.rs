@@ -2,6 +2,8 @@
 
 mod cache;
 mod captures;
+pub mod churn;
+mod cri;
 mod ends;
 mod fates;
 mod filters;
@@ -156,6 +158,8 @@ pub fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         cache::TESTS,
         owners::TESTS,
         kube::TESTS,
+        churn::TESTS,
+        cri::TESTS,
         lookups::TESTS,
         refusals::TESTS,
         ends::TESTS,

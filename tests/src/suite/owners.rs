@@ -9,16 +9,13 @@ use super::{Bench, Test, tracer::Said};
 use crate::lab::{
     CLUSTER_DNS,
     cgroup::{CgroupDriver, Nesting, Qos, Runtime},
-    clients::{LookupTally, dig},
-    containerd::Containerd,
+    clients::dig,
     pod::{Pod, PodOptions},
     process::run,
 };
 
 pub const TESTS: &[Test] = &[
     Test::new("pods of every driver, runtime and nesting have their names", pods_of_every_layout),
-    Test::new("pods that live for one query have their names", pods_that_live_for_one_query),
-    Test::new("a pod of a real containerd has its name", a_pod_of_a_real_containerd),
     Test::new("only the pod that was asked for is shown", only_the_pod_that_was_asked_for),
     Test::new("a pod that is made anew is followed", a_pod_that_is_made_anew_is_followed),
     Test::new("pods that are not there yet are waited for", a_pod_that_is_waited_for),
@@ -62,44 +59,6 @@ fn pods_of_every_layout(bench: &Bench) -> Result<()> {
 
 fn of_name<'a>(mut queries: impl Iterator<Item = &'a Value>, name: &str) -> Result<&'a Value> {
     queries.find(|query| query["qname"] == name).with_context(|| format!("no query for {name}"))
-}
-
-fn pods_that_live_for_one_query(bench: &Bench) -> Result<()> {
-    const PODS: usize = 10;
-    let name = |index: usize| format!("brief-{index}");
-    let (lines, ()) = Said::lines_of(&["-A"], || {
-        for index in 0..PODS {
-            let pod = Pod::start(&bench.lab.node, "brief", &name(index), &PodOptions::default())?;
-            dig(&pod, "app", &["+short", &format!("{}.test.cluster.local", name(index))])?.success()?;
-            pod.stop()?;
-        }
-        Ok(())
-    })?;
-    for index in 0..PODS {
-        let query = of_name(lines.asked_by("dig"), &format!("{}.test.cluster.local.", name(index)))?;
-        ensure!(query["namespace"] == "brief" && query["pod"] == name(index), "{query}");
-        ensure!(query["container"] == "app", "{query}");
-    }
-    Ok(())
-}
-
-fn a_pod_of_a_real_containerd(bench: &Bench) -> Result<()> {
-    let containerd = Containerd::start(&bench.lab.node, &bench.clients)?;
-    let (lines, (pod, tally)) = Said::lines_of(&["-A"], || {
-        let pod = containerd.run_lookup("shop", "job-x2k9p", "lookup", &["--bulk", "20", "cri"])?;
-        let id = pod.container_id.clone();
-        Ok((id, pod.wait()?))
-    })?;
-    let tally: LookupTally = serde_json::from_str(&tally)?;
-    ensure!(tally.resolved == 20, "{tally:?}");
-    let seen: Vec<_> = lines.asked_by("lookup-musl").collect();
-    ensure!(seen.len() == 40, "{} queries of 40", seen.len());
-    for query in seen {
-        ensure!(query["namespace"] == "shop" && query["pod"] == "job-x2k9p", "{query}");
-        ensure!(query["container_id"] == *pod, "{query}");
-        ensure!(query["outcome"] == "answered", "{query}");
-    }
-    Ok(())
 }
 
 fn only_the_pod_that_was_asked_for(bench: &Bench) -> Result<()> {

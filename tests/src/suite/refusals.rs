@@ -14,7 +14,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Runs a command line; it must end with `exit`, say one line that has all of `words`, and print nothing.
-fn refused(argv: &[&str], exit: i32, words: &[&str]) -> Result<()> {
+pub(super) fn refused(argv: &[&str], exit: i32, words: &[&str]) -> Result<()> {
     let said = Tracer::spawn(Command::new(argv[0]).args(&argv[1..]))?.said()?;
     ensure!(said.status.code() == Some(exit), "{argv:?}: {said:?}");
     ensure!(said.stdout.is_empty(), "{argv:?}: {said:?}");

@@ -91,13 +91,13 @@ fn ask(lab: &Lab, clients: &Clients, tracer: &Tracer, count: u64) -> Result<Vec<
     Ok(memory)
 }
 
-fn resident(pid: u32) -> Result<u64> {
+pub(super) fn resident(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }
 
-fn flat(memory: &[u64]) -> Result<()> {
+pub(super) fn flat(memory: &[u64]) -> Result<()> {
     let third = memory.len() / 3;
     let most = |part: &[u64]| part.iter().copied().max().unwrap_or(0);
     let (middle, end) = (most(&memory[third..2 * third]), most(&memory[2 * third..]));

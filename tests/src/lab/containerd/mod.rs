@@ -67,31 +67,31 @@ impl Containerd {
         Ok(started)
     }
 
-    /// Starts a pod of one container that runs `lookup-musl ARGS`, as a kubelet with the cgroupfs driver would: a
-    /// burstable pod with dnsPolicy ClusterFirst.
-    pub fn run_lookup(
-        &self,
-        namespace: &str,
-        name: &str,
-        container: &str,
-        args: &[&str],
-    ) -> Result<CriPod<'_>> {
+    /// Starts a pod as a kubelet with the cgroupfs driver would: a burstable pod with dnsPolicy ClusterFirst.
+    pub fn run_lookup(&self, wanted: &LookupPod<'_>) -> Result<CriPod<'_>> {
+        let pod = self.create_lookup(wanted)?;
+        pod.start()?;
+        Ok(pod)
+    }
+
+    /// The same up to the moment in which its program starts.
+    pub fn create_lookup(&self, wanted: &LookupPod<'_>) -> Result<CriPod<'_>> {
+        let LookupPod { namespace, name, container, args, .. } = *wanted;
         let uid = names::pod_uid(namespace, name);
-        let logs = PathBuf::from(format!("/var/log/pods/{namespace}_{name}_{uid}"));
+        let all_logs = if wanted.has_usual_logs { Path::new("/var/log/pods") } else { &self.directory };
+        let logs = all_logs.join(format!("{namespace}_{name}_{uid}"));
         fs::create_dir_all(logs.join(container))?;
-        let sandbox_config = sandbox_config(namespace, name, &uid, &logs);
+        let sandbox_config = sandbox_config(wanted, &uid, &logs);
         let sandbox = self.cri.run_pod_sandbox(sandbox_config.clone())?;
         // From here on the pod is removed whatever happens.
         let mut pod = CriPod {
             containerd: self,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            container: container.to_owned(),
             uid,
             sandbox,
             ip: String::new(),
             container_id: String::new(),
             log: logs.join(container).join("0.log"),
+            link: None,
         };
         pod.ip = self.cri.sandbox_ip(&pod.sandbox)?;
         let config = ContainerConfig {
@@ -107,10 +107,13 @@ impl Containerd {
             }),
         };
         pod.container_id = self.cri.create_container(&pod.sandbox, config, sandbox_config)?;
-        let link = pod.link();
-        fs::create_dir_all(link.parent().unwrap_or(Path::new("/")))?;
-        symlink(&pod.log, &link).with_context(|| format!("cannot link {}", link.display()))?;
-        self.cri.start_container(&pod.container_id)?;
+        if wanted.has_usual_logs {
+            let link = format!("{name}_{namespace}_{container}-{}.log", pod.container_id);
+            let link = Path::new("/var/log/containers").join(link);
+            fs::create_dir_all(link.parent().unwrap_or(Path::new("/")))?;
+            symlink(&pod.log, &link).with_context(|| format!("cannot link {}", link.display()))?;
+            pod.link = Some(link);
+        }
         Ok(pod)
     }
 
@@ -153,22 +156,38 @@ impl Containerd {
     }
 }
 
+/// A pod of one container that runs `lookup-musl ARGS`.
+#[derive(Debug, Clone, Copy)]
+pub struct LookupPod<'a> {
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub container: &'a str,
+    /// Those of its user.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// Whether its logs are where kubelets have them, so that the directories tell its name.
+    pub has_usual_logs: bool,
+    pub args: &'a [&'a str],
+}
+
 /// A pod that containerd runs. Dropped, it is stopped and removed.
 #[derive(Debug)]
 pub struct CriPod<'a> {
     containerd: &'a Containerd,
-    pub namespace: String,
-    pub name: String,
-    pub container: String,
     pub uid: String,
     pub ip: String,
     /// 64 hex digits, as in the name of its cgroup.
     pub container_id: String,
     sandbox: String,
     log: PathBuf,
+    link: Option<PathBuf>,
 }
 
 impl CriPod<'_> {
+    /// Starts its program.
+    pub fn start(&self) -> Result<()> {
+        self.containerd.cri.start_container(&self.container_id)
+    }
+
     /// Waits until the container's program has ended well, and returns what it printed.
     pub fn wait(&self) -> Result<String> {
         for _ in 0..ROUNDS {
@@ -180,12 +199,7 @@ impl CriPod<'_> {
             }
             thread::sleep(PAUSE);
         }
-        bail!("pod {} does not end", self.name)
-    }
-
-    fn link(&self) -> PathBuf {
-        let Self { name, namespace, container, container_id, .. } = self;
-        PathBuf::from(format!("/var/log/containers/{name}_{namespace}_{container}-{container_id}.log"))
+        bail!("pod {} does not end", self.uid)
     }
 
     fn remove(&self) -> Result<()> {
@@ -195,19 +209,25 @@ impl CriPod<'_> {
         if let Some(logs) = self.log.ancestors().nth(2) {
             fs::remove_dir_all(logs)?;
         }
-        fs::remove_file(self.link()).context("its link in /var/log/containers")
+        match &self.link {
+            Some(link) => fs::remove_file(link).context("its link in /var/log/containers"),
+            None => Ok(()),
+        }
     }
 }
 
 impl Drop for CriPod<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            eprintln!("pod {}/{} was not removed: {error:#}", self.namespace, self.name);
+            eprintln!("pod {} was not removed: {error:#}", self.uid);
         }
     }
 }
 
-fn sandbox_config(namespace: &str, name: &str, uid: &str, logs: &Path) -> PodSandboxConfig {
+fn sandbox_config(wanted: &LookupPod<'_>, uid: &str, logs: &Path) -> PodSandboxConfig {
+    let LookupPod { namespace, name, .. } = *wanted;
+    let mut labels = labels(namespace, name, uid, None);
+    labels.extend(wanted.labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())));
     let resolv_conf = ResolvConf::cluster_first(namespace);
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
@@ -222,7 +242,7 @@ fn sandbox_config(namespace: &str, name: &str, uid: &str, logs: &Path) -> PodSan
             searches: resolv_conf.search,
             options: resolv_conf.options,
         }),
-        labels: labels(namespace, name, uid, None),
+        labels,
         linux: Some(LinuxPodSandboxConfig {
             cgroup_parent: cgroup_parent(uid),
             security_context: Some(SandboxSecurityContext {

@@ -34,7 +34,7 @@ fn row<'a>(rows: &'a [String], beginning: &str) -> Result<&'a String> {
 }
 
 /// It goes on where the kernel does not tell of everything.
-fn is_lossless(row: &String) -> bool {
+fn is_lossless(row: &str) -> bool {
     row.starts_with("nothing was lost")
 }
 
@@ -48,8 +48,9 @@ fn the_view_shows_what_the_summary_says(bench: &Bench) -> Result<()> {
     terminal.wait_for("said in a row of its own", |rows| rows.iter().any(is_said))?;
     for (columns, rows) in [(40, 10), (200, 60)] {
         terminal.resize(columns, rows)?;
-        let is_whole =
-            |rows: &[String]| rows[0].contains(": 21 queries") && rows.last().is_some_and(is_lossless);
+        let is_whole = |rows: &[String]| {
+            rows[0].contains(": 21 queries") && rows.last().is_some_and(|row| is_lossless(row))
+        };
         terminal.wait_for("drawn anew", is_whole)?;
     }
     let view = terminal.rows();
@@ -71,7 +72,7 @@ fn the_view_shows_what_the_summary_says(bench: &Bench) -> Result<()> {
         Ok::<_, anyhow::Error>(row.split_whitespace().take(12).collect::<Vec<_>>().join(" "))
     };
     ensure!(quantiles(&view)? == quantiles(&left)?, "{view:#?}\n{left:#?}");
-    ensure!(left.iter().any(is_lossless) && row(&left, "NEWEST").is_err(), "{left:#?}");
+    ensure!(left.iter().any(|row| is_lossless(row)) && row(&left, "NEWEST").is_err(), "{left:#?}");
     Ok(())
 }
 

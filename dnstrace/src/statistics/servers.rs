@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap, net::SocketAddr};
 
 use crate::{
     directory::Peer,
-    event::Transport,
+    event::{KernelTime, Transport},
     lookup::{Attempt, Fate},
     output::words,
 };
@@ -34,6 +34,8 @@ pub struct Asked {
     pub latency: Latency,
     /// What server and endpoint were called last, if they had a name.
     pub peer: Peer,
+    /// When that was: of the newest attempt with a name.
+    named: KernelTime,
 }
 
 /// A server with its endpoints.
@@ -59,7 +61,7 @@ impl Asked {
     pub(super) fn add(&mut self, attempt: &Attempt) {
         self.attempts += 1;
         self.lost += u64::from(is_lost(&attempt.fate));
-        self.name(&attempt.peer);
+        self.name(&attempt.peer, attempt.time);
         *self.fates.entry(words::fate(&attempt.fate)).or_default() += 1;
         if let Fate::Answered(answer) = &attempt.fate {
             *self.answers.entry(status(&answer.message)).or_default() += 1;
@@ -67,12 +69,17 @@ impl Asked {
         }
     }
 
-    fn name(&mut self, peer: &Peer) {
+    /// A newer name replaces an older one; what has none says nothing.
+    fn name(&mut self, peer: &Peer, time: KernelTime) {
+        let is_newer = time >= self.named;
         let Peer { remote, endpoint } = &mut self.peer;
-        for (name, newer) in [(remote, &peer.remote), (endpoint, &peer.endpoint)] {
-            if newer.is_some() && name != newer {
-                name.clone_from(newer);
+        for (name, other) in [(remote, &peer.remote), (endpoint, &peer.endpoint)] {
+            if other.is_some() && (is_newer || name.is_none()) && name != other {
+                name.clone_from(other);
             }
+        }
+        if peer.remote.is_some() || peer.endpoint.is_some() {
+            self.named = self.named.max(time);
         }
     }
 
@@ -95,7 +102,7 @@ impl Tally for Asked {
         add_words(&mut self.fates, &other.fates);
         add_words(&mut self.answers, &other.answers);
         self.latency.absorb(&other.latency);
-        self.name(&other.peer);
+        self.name(&other.peer, other.named);
     }
 }
 

@@ -79,3 +79,17 @@ fn the_summary_names_servers_and_endpoints() {
     assert_eq!(server["service"]["name"], "kube-dns");
     assert!(server["pod"].is_null() && server["endpoints"][0]["pod"]["namespace"] == "kube-system");
 }
+
+#[test]
+fn of_a_server_that_was_renamed_the_summary_has_the_newest_name() {
+    let mut statistics = Statistics::default();
+    // The endpoint with the larger address was asked first: its counts are added last.
+    for (time, endpoint, called) in [(1, "10.244.1.9:53", "old"), (2, "10.244.1.2:53", "new")] {
+        let mut attempt = zoo::attempt(time, Vec::new(), zoo::answer(time + 1, None));
+        attempt.endpoint = Some(endpoint.parse().unwrap());
+        attempt.peer = Peer { remote: name(Kind::Service, "kube-system", called), endpoint: None };
+        statistics.add(&Output::Query(zoo::query("a.example.", vec![attempt]).into()));
+    }
+    let text = summary::text(&statistics, KernelTime(0), KernelTime(9), &Losses::default());
+    assert!(text.contains("[kube-system/new]") && !text.contains("old"), "{text}");
+}

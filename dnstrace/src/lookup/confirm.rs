@@ -2,15 +2,15 @@
 
 use crate::{
     dns::Decoded,
-    event::{Clash, Confirm, ConfirmResult, Connection, Transport},
+    event::{Clash, Confirm, ConfirmResult, Connection, KernelTime, Transport},
 };
 
 use super::{
-    Conntrack, Insertion, Leg, Output, Step, Tracker, What,
+    Conntrack, Conversation, Insertion, Leg, Output, Role, Step, Tracker, What,
     befall::stray,
     entries::{Loser, Made, Maker},
     find::{Found, Sought},
-    places::Place,
+    places::{Place, View},
 };
 
 impl Tracker {
@@ -44,6 +44,9 @@ impl Tracker {
         let is_gap = self.gaps.lost(confirm.began, confirm.time) > 0;
         let netns = maker.as_ref().map(|maker| maker.netns);
         let verdict = self.entries.judge(&confirm, entry, maker.as_ref(), netns, is_gap);
+        if let (Some(netns), Insertion::Inserted) = (netns, &verdict.step.result) {
+            self.find_behind(netns, &entry);
+        }
         if matches!(verdict.step.result, Insertion::Inserted | Insertion::ReplyOnly { .. }) {
             self.made(&confirm, &entry, maker);
         }
@@ -126,6 +129,39 @@ impl Tracker {
         }
         if !has_failed {
             self.table.add_translated(place, entry.reply);
+        }
+    }
+
+    /// Queries that a client in this namespace sent on a flow before its first packet made the entry: they go by it, if they
+    /// get so far, without an insertion of their own. Their server finds them by it; where they went is told once something
+    /// has come back ([`Self::proven_way`]).
+    fn find_behind(&mut self, netns: u32, entry: &Connection) {
+        let candidates = self.table.places.at(View::Client, entry.original, None);
+        let behind: Vec<_> = candidates.filter(|place| self.is_behind(*place, netns)).collect();
+        for place in behind {
+            self.table.add_translated(place, entry.reply);
+        }
+    }
+
+    /// Whether an attempt of this namespace waits of which it is not known where it goes.
+    fn is_behind(&self, place: Place, netns: u32) -> bool {
+        let attempt = self.table.known(place).and_then(|known| known.open);
+        attempt.is_some_and(|attempt| {
+            let has_own = attempt.steps.iter().any(|step| matches!(step.what, What::Conntrack(_)));
+            attempt.conversation.netns == netns && attempt.endpoint.is_none() && !has_own
+        })
+    }
+
+    /// An attempt is answered now: if nothing told where it went, the entry did that its flow has by now.
+    pub(super) fn proven_way(&mut self, place: Place, now: KernelTime) {
+        let Some(attempt) = self.table.attempt_mut(place) else { return };
+        let Conversation { role, netns, .. } = attempt.conversation;
+        let flow = attempt.conversation.flow();
+        if role == Role::Client && self.is_behind(place, netns) {
+            let way = self.entries.way(&flow, netns, now);
+            if let Some(attempt) = self.table.attempt_mut(place) {
+                attempt.endpoint = way.and_then(|way| way.endpoint);
+            }
         }
     }
 

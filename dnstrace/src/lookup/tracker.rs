@@ -183,6 +183,7 @@ impl Tracker {
         let Some(message) = observation.decoded.message.clone() else { return };
         let conversation = Conversation::of(&observation.seen, &message);
         if let Some(place) = self.awaiting(&conversation, &message, observation.seen.socket) {
+            self.proven_way(place, observation.seen.time);
             return self.table.settle(place, answer_of(&observation, &message));
         }
         if self.goes_on(&observation, &conversation, &message) {

@@ -46,6 +46,31 @@ fn a_query_is_followed_through_translation() {
 }
 
 #[test]
+fn a_query_sent_before_the_entry_of_its_flow_was_made_goes_by_it() {
+    let (c, s) = (client(), server(NEAR, "10.244.1.7:40000"));
+    // Both wait at the node's end of the veth pair: the second finds the entry of the first and makes none.
+    let inputs = vec![
+        c.asks(0, 1, "a.").into(),
+        c.asks(100, 2, "b.").into(),
+        c.is_inserted(2_000, 1, "a.", c.entry(0xa, NEAR)),
+        s.is_asked(MS, 1, "a."),
+        s.is_asked(MS + 1, 2, "b."),
+        s.answers(4 * MS, 1, "a."),
+        s.answers(4 * MS + 1, 2, "b."),
+        c.gets(5 * MS, answer(1, "a.")).into(),
+        c.gets(5 * MS + 1, answer(2, "b.")).into(),
+    ];
+    let out = run_all(inputs.clone());
+    let endpoints: Vec<_> = queries(&out)
+        .into_iter()
+        .filter(|query| query.role == Role::Client)
+        .map(|query| query.attempts[0].endpoint.map(|endpoint| endpoint.to_string()))
+        .collect();
+    assert_eq!(endpoints, [Some(NEAR.to_owned()), Some(NEAR.to_owned())]);
+    assert_eq!(sides(inputs), [Some((3, MS, Some(4 * MS))), Some((4, MS + 1, Some(4 * MS + 1)))]);
+}
+
+#[test]
 fn what_the_server_did_not_do_is_known() {
     let (c, s) = (client(), server("10.96.0.10:53", "10.244.1.7:40000"));
     // It never answers; then its answer is lost; then the query does not come to it.

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::{
     Bench, Test,
@@ -166,17 +167,36 @@ fn two_nodes(bench: &Bench) -> Result<()> {
     let lines = said.lines()?;
     let asked: Vec<_> = lines.asked_by("lookup-glibc").collect();
     ensure!(asked.len() as u64 == 2 * LOOKUPS, "{} asked", asked.len());
+    let mut unseen = 0;
     for query in asked {
         let side = &query["attempts"][0]["server_side"];
-        let seen_live = || live.asked_by("lookup-glibc").find(|live| live["ktime_ns"] == query["ktime_ns"]);
-        let is_whole = query["node"] == "worker-1" && side["node"] == "worker-2";
-        ensure!(is_whole, "{query}\nas its node saw it alone:\n{:?}", seen_live().map(ToString::to_string));
+        if side.is_null() && went_unseen(&live, query) {
+            unseen += 1;
+            continue;
+        }
+        ensure!(query["node"] == "worker-1" && side["node"] == "worker-2", "{query}");
         ensure!(side["namespace"] == "kube-system" && side["rcode"] == "NOERROR", "{query}");
         let parts = ["there_ns", "server_ns", "back_ns"].map(|part| side[part].as_u64());
         let [Some(there), Some(server), Some(back)] = parts else { anyhow::bail!("{query}") };
         ensure!(Some(there + server + back) == query["latency_ns"].as_u64(), "{query}");
     }
+    ensure!(unseen * 20 <= LOOKUPS, "{unseen} of {} went unseen", 2 * LOOKUPS);
     Ok(())
+}
+
+/// Whether the trace that saw a query did not see its entry made: where two traces probe the same functions, the kernel skips a
+/// kprobe now and then that hits within another one (3 in 800 queries, seen on 6.1), and does not count it before 6.7.
+fn went_unseen(live: &Lines, query: &Value) -> bool {
+    let is_it = |other: &&Value| {
+        ["qname", "qtype"].iter().all(|field| other[field] == query[field])
+            && ["id", "client_port"]
+                .iter()
+                .all(|field| other["attempts"][0][field] == query["attempts"][0][field])
+    };
+    live.asked_by("lookup-glibc").find(is_it).is_some_and(|seen| {
+        let attempt = &seen["attempts"][0];
+        attempt["endpoint"].is_null() && attempt["steps"].as_array().is_some_and(Vec::is_empty)
+    })
 }
 
 /// A file system that a recording fills. Dropped, it is gone.

@@ -16,7 +16,7 @@ pub struct SelectionArgs {
     pub namespace: Option<String>,
 
     /// Pods with such labels, as kubectl selects them: app=cart, 'tier!=db', 'env in (a,b)', x, '!y', with commas between them;
-    /// with -n of that namespace. Labels come from the container runtime (--cri-socket), or from a recording.
+    /// with -n of that namespace. Labels come from the container runtime (--cri-socket), the API server (--kube), or a recording.
     #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with_all = ["pods", "host"])]
     pub selector: Option<Selector>,
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::{
     Bench, Test,
-    soak::{flat, resident},
+    soak::{flat, resident, verdict},
     tracer::{Lines, Said, Tracer},
 };
 use crate::lab::{
@@ -49,13 +49,7 @@ pub struct ChurnArgs {
 
 /// Runs the churn.
 pub fn churn(args: &ChurnArgs) -> Result<ExitCode> {
-    let result = run(args);
-    if let Err(error) = &result {
-        println!("FAILED: {error:?}");
-    }
-    let failed = i32::from(result.is_err());
-    println!("{} passed, {failed} failed", 1 - failed);
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(verdict(&run(args)))
 }
 
 fn run(args: &ChurnArgs) -> Result<()> {

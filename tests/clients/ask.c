@@ -14,6 +14,7 @@
  *   --receive-buffer N set SO_RCVBUF
  *   --linger-ms N      read only so long after the first answer has arrived
  *   --unread           close the socket without reading, as soon as an answer has arrived
+ *   --until-told       after the first sending, wait until standard input ends before the time-out begins
  *
  * Prints one JSON line, with an errno's name or null for each sending and for each failed receiving:
  *   {"client":"ask","pid":..,"port":..,"questions":[{"name":"..","type":1,"id":1,"sends":[null,"EPERM"],"rcode":0}],
@@ -46,7 +47,7 @@
 static struct {
 	uint16_t port, source_port, first_id;
 	int copies, tries, timeout_ms, receive_buffer, linger_ms;
-	bool connect, unread;
+	bool connect, unread, until_told;
 } options = { .port = 53, .first_id = 1, .copies = 1, .tries = 1, .timeout_ms = 1000 };
 
 struct question {
@@ -213,6 +214,15 @@ static void receive_all(int fd)
 	}
 }
 
+/* Whoever holds the packets needs its own time until they can be answered. */
+static void wait_until_told(void)
+{
+	char byte;
+
+	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+}
+
 static const char *quoted(int error)
 {
 	static char text[32];
@@ -273,6 +283,7 @@ static void parse_options(int argc, char **argv)
 		case 'b': options.receive_buffer = atoi(optarg); break;
 		case 'l': options.linger_ms = atoi(optarg); break;
 		case 'u': options.unread = true; break;
+		case 'w': options.until_told = true; break;
 		default: exit(2);
 		}
 	}
@@ -296,6 +307,8 @@ int main(int argc, char **argv)
 	fd = open_socket();
 	do {
 		send_all(fd, tries++);
+		if (options.until_told && tries == 1)
+			wait_until_told();
 		receive_all(fd);
 	} while (tries < options.tries && !all_answered() && !options.unread);
 	print_result(fd, tries);

@@ -44,7 +44,8 @@ impl Recipe<'_> {
         let [first, second] = self.names;
         let questions = [(first, "A", self.servers[0]), (second, "AAAA", self.servers[1])];
         let port = self.port.to_string();
-        let args = [&["--source-port", &port], self.args].concat();
+        // Told by `result`: its time-outs begin when its packets are on their way again.
+        let args = [&["--until-told", "--source-port", &port], self.args].concat();
         let ((run, endpoints), stats) = counted(|| {
             let mut queue = PacketQueue::hold(client)?;
             let asking = stage.start_ask(&args, &questions)?;
@@ -169,7 +170,7 @@ pub fn insertion_fails_for_the_host(stage: Stage) -> Result<(Pod, Failed)> {
     let pod = Pod::start(&stage.lab.node, "kube-system", "node-agent-c7v4q", &options)?;
     let client = SocketAddrV4::new(NODE_IP, 40_106);
     let question = format!("{}/A@{CLUSTER_DNS}", full_name("insert-failed-host"));
-    let args = ["--source-port", "40106", "--timeout-ms", "1000", &question];
+    let args = ["--until-told", "--source-port", "40106", "--timeout-ms", "1000", &question];
     let ((run, endpoint, winner), stats) = counted(|| {
         let mut queue = PacketQueue::hold(client)?;
         let asking = stage.clients.start_ask(&pod, "app", &args)?;

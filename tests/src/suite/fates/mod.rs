@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use self::proof::Proof;
-use super::{Bench, Test, tracer::Said};
+use super::{Bench, NotMade, Test, tracer::Said};
 use crate::lab::{CLUSTER_DNS, trouble::Stage};
 
 /// All tests of fates.
@@ -51,7 +51,7 @@ fn traced<T: Send>(
             done.store(true, Ordering::SeqCst);
             let asked = well.join().ok().context("the healthy client's thread died")?;
             thread::sleep(timeout + Duration::from_millis(200));
-            Ok((asked?, made?))
+            Ok((asked?, made.context(NotMade)?))
         })
     })?;
     let proof = Proof::new(lines);
@@ -67,7 +67,7 @@ fn traced_alone<T>(
 ) -> Result<(Proof, T)> {
     let seconds = format!("{}s", timeout.as_secs());
     let (lines, made) = Said::lines_of(&["-A", "--timeout", &seconds], || {
-        let made = trouble(Stage { lab: &bench.lab, clients: &bench.clients })?;
+        let made = trouble(Stage { lab: &bench.lab, clients: &bench.clients }).context(NotMade)?;
         thread::sleep(timeout + Duration::from_millis(200));
         Ok(made)
     })?;

@@ -267,6 +267,7 @@ static void parse_options(int argc, char **argv)
 		{ "connect", no_argument, NULL, 'c' },		{ "tries", required_argument, NULL, 't' },
 		{ "timeout-ms", required_argument, NULL, 'T' }, { "receive-buffer", required_argument, NULL, 'b' },
 		{ "linger-ms", required_argument, NULL, 'l' },	{ "unread", no_argument, NULL, 'u' },
+		{ "until-told", no_argument, NULL, 'w' },
 		{ 0 },
 	};
 	int option;

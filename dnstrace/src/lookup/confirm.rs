@@ -2,7 +2,7 @@
 
 use crate::{
     dns::Decoded,
-    event::{Clash, Confirm, ConfirmResult, Connection, KernelTime, Transport},
+    event::{Clash, Confirm, ConfirmResult, Connection, Flow, KernelTime, Transport},
 };
 
 use super::{
@@ -145,11 +145,15 @@ impl Tracker {
 
     /// Whether an attempt of this namespace waits of which it is not known where it goes.
     fn is_behind(&self, place: Place, netns: u32) -> bool {
-        let attempt = self.table.known(place).and_then(|known| known.open);
-        attempt.is_some_and(|attempt| {
-            let has_own = attempt.steps.iter().any(|step| matches!(step.what, What::Conntrack(_)));
-            attempt.conversation.netns == netns && attempt.endpoint.is_none() && !has_own
-        })
+        self.table.known(place).is_some_and(|known| known.netns == netns && known.is_way_unknown())
+    }
+
+    /// The socket that received a client's query is where it went, by an entry that nobody saw.
+    pub(super) fn went_to(&mut self, place: Place, received: Flow) {
+        if let Some(attempt) = self.table.attempt_mut(place) {
+            attempt.endpoint = Some(received.destination);
+        }
+        self.table.add_translated(place, received.reversed());
     }
 
     /// An attempt is answered now: if nothing told where it went, the entry did that its flow has by now.

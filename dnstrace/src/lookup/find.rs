@@ -20,7 +20,7 @@ use super::{
     Leg,
     fate::{has_dropped, is_dead},
     known::Known,
-    places::{Place, View},
+    places::{Place, View, of_source},
     table::Table,
 };
 
@@ -76,6 +76,21 @@ impl<'a> Sought<'a> {
                 }
             }
         }
+    }
+
+    /// Of a query that a server's socket has received: the client's attempt that was sent from the same address and port to somewhere
+    /// else, by a way that nothing has told, since the entry of its flow is older than the trace. A Service translates the
+    /// other end alone. Nobody's if the client may have meant several servers.
+    pub fn of_source(&self, table: &Table) -> Found {
+        let id = self.message.map(|message| message.id);
+        let candidates: Vec<_> = table
+            .at(View::Source, of_source(&self.flow), id)
+            .filter(|known| self.may_be(known, &self.flow) && known.is_waiting() && known.is_way_unknown())
+            .collect();
+        if is_of_several(&candidates, |known| known.remote) {
+            return Found::Ambiguous;
+        }
+        self.choose(candidates, |known| self.rank(Leg::Query, known))
     }
 
     /// The server's attempt that it is the answer of.

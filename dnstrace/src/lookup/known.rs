@@ -8,7 +8,7 @@ use crate::{
 };
 
 use super::{
-    Attempt, Conversation, Fate,
+    Attempt, Conversation, Fate, What,
     places::{Place, View},
     table::Table,
 };
@@ -33,6 +33,14 @@ impl Known<'_> {
     /// Its DNS id, while its query is under way.
     pub fn id(&self) -> Option<u16> {
         self.open?.conversation.id
+    }
+
+    /// Whether nothing has told where its query goes: neither a translation nor that there is none.
+    pub fn is_way_unknown(&self) -> bool {
+        self.open.is_some_and(|attempt| {
+            let is_told = attempt.steps.iter().any(|step| matches!(step.what, What::Conntrack(_)));
+            attempt.endpoint.is_none() && !is_told
+        })
     }
 
     /// Whether it may still be answered.

@@ -59,7 +59,7 @@ pub struct Attempt {
     pub length: u32,
     pub flags: Flags,
     pub edns: Option<Edns>,
-    /// The endpoint behind the address that was asked, where a translation was seen.
+    /// The endpoint behind the address that was asked, where a translation was seen, or the server's socket that received it.
     pub endpoint: Option<SocketAddr>,
     /// What both are called in Kubernetes: the pipeline fills it in when the query is told.
     pub peer: Peer,

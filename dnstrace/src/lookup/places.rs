@@ -1,6 +1,9 @@
 //! Attempts by the addresses and the id that their packets bear.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use crate::event::Flow;
 
@@ -27,6 +30,8 @@ pub(super) enum View {
     Server,
     /// Of a client's attempt, as connection tracking has made them: the endpoint's, and perhaps the node's.
     Translated,
+    /// Of a client's attempt, its own alone: the other end is left out ([`of_source`]).
+    Source,
 }
 
 /// A [`View`], the addresses from client to server, the id.
@@ -78,6 +83,15 @@ impl Places {
     pub fn attempts(&self) -> usize {
         self.keys.len()
     }
+}
+
+/// What the flows that leave one socket have in common: their source, and no destination.
+pub(super) fn of_source(flow: &Flow) -> Flow {
+    let nowhere = match flow.source.ip() {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    Flow { destination: SocketAddr::new(nowhere, 0), ..*flow }
 }
 
 impl Conversation {

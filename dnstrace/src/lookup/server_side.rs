@@ -20,8 +20,8 @@ impl Tracker {
     /// client that it is the other side of.
     pub(super) fn taken_in(&mut self, number: u64, observation: &Observation) {
         let Some(server) = self.table.newest_attempt(number) else { return };
-        let Some(client) = self.client_of(observation) else { return };
         let seen = &observation.seen;
+        let Some(client) = self.client_of(observation) else { return };
         let side = ServerSide {
             query: number,
             owner: observation.owner.clone(),
@@ -33,7 +33,7 @@ impl Tracker {
         self.table.join(client, server, side);
     }
 
-    fn client_of(&self, observation: &Observation) -> Option<Place> {
+    fn client_of(&mut self, observation: &Observation) -> Option<Place> {
         let message = observation.decoded.message.as_ref()?;
         match observation.seen.flow.transport {
             Transport::Udp => self.client_of_datagram(observation, message),
@@ -41,7 +41,7 @@ impl Tracker {
         }
     }
 
-    fn client_of_datagram(&self, observation: &Observation, message: &Message) -> Option<Place> {
+    fn client_of_datagram(&mut self, observation: &Observation, message: &Message) -> Option<Place> {
         let seen = &observation.seen;
         let sought = Sought {
             time: seen.time,
@@ -53,6 +53,11 @@ impl Tracker {
         };
         match sought.client(&self.table) {
             (Leg::Query, Found::Attempt(place)) => Some(place),
+            (Leg::Query, Found::Nobody) => {
+                let Found::Attempt(place) = sought.of_source(&self.table) else { return None };
+                self.went_to(place, seen.flow);
+                Some(place)
+            }
             _ => None,
         }
     }

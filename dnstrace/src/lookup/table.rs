@@ -13,7 +13,7 @@ use super::{
     fate::{is_dead, keep_what_decides},
     multicast::is_of_group,
     open::{OpenQuery, patience, settling},
-    places::{Place, Places, View},
+    places::{Place, Places, View, of_source},
     transfer::Transfer,
 };
 
@@ -202,7 +202,11 @@ impl Table {
             if matches!(attempt.fate, Fate::Open) {
                 let conversation = &attempt.conversation;
                 if let Some(id) = conversation.id {
-                    self.places.add(added, conversation.view(), conversation.flow(), id);
+                    let flow = conversation.flow();
+                    self.places.add(added, conversation.view(), flow, id);
+                    if conversation.role == Role::Client {
+                        self.places.add(added, View::Source, of_source(&flow), id);
+                    }
                 }
                 if conversation.role == Role::Client {
                     self.sends.insert((attempt.socket, attempt.time, added));

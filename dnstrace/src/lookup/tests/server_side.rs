@@ -60,14 +60,45 @@ fn a_query_sent_before_the_entry_of_its_flow_was_made_goes_by_it() {
         c.gets(5 * MS, answer(1, "a.")).into(),
         c.gets(5 * MS + 1, answer(2, "b.")).into(),
     ];
-    let out = run_all(inputs.clone());
-    let endpoints: Vec<_> = queries(&out)
-        .into_iter()
-        .filter(|query| query.role == Role::Client)
-        .map(|query| query.attempts[0].endpoint.map(|endpoint| endpoint.to_string()))
-        .collect();
-    assert_eq!(endpoints, [Some(NEAR.to_owned()), Some(NEAR.to_owned())]);
+    assert_eq!(endpoints(inputs.clone()), [Some(NEAR.to_owned()), Some(NEAR.to_owned())]);
     assert_eq!(sides(inputs), [Some((3, MS, Some(4 * MS))), Some((4, MS + 1, Some(4 * MS + 1)))]);
+}
+
+/// Of each client's attempt.
+fn endpoints(inputs: Vec<Input>) -> Vec<Option<String>> {
+    let out = run_all(inputs);
+    let clients = queries(&out).into_iter().filter(|query| query.role == Role::Client);
+    let attempts = clients.flat_map(|query| &query.attempts);
+    attempts.map(|attempt| attempt.endpoint.map(|endpoint| endpoint.to_string())).collect()
+}
+
+#[test]
+fn where_a_query_went_by_an_entry_older_than_the_trace_its_server_tells() {
+    let (c, s) = (client(), server(NEAR, "10.244.1.7:40000"));
+    let inputs = vec![
+        c.asks(0, 1, "a.").into(),
+        c.asks(100, 2, "b.").into(),
+        s.is_asked(MS, 1, "a."),
+        s.answers(4 * MS, 1, "a."),
+        c.gets(5 * MS, answer(1, "a.")).into(),
+    ];
+    assert_eq!(endpoints(inputs.clone()), [Some(NEAR.to_owned()), None]);
+    assert_eq!(sides(inputs), [Some((3, MS, Some(4 * MS))), None]);
+}
+
+#[test]
+fn of_several_servers_asked_by_unknown_ways_none_is_taken() {
+    // As musl asks: the same message to each of its servers.
+    let (one, s) = (client(), server(NEAR, "10.244.1.7:40000"));
+    let other = Client { server: "10.96.0.11:53".parse().unwrap(), ..client() };
+    let both: Vec<Input> = vec![one.asks(0, 1, "a.").into(), other.asks(10, 1, "a.").into()];
+    let inputs = [both.clone(), vec![s.is_asked(MS, 1, "a.")]].concat();
+    assert_eq!(endpoints(inputs.clone()), [None, None]);
+    assert_eq!(sides(inputs), [None, None]);
+    // The way of one is known: it is the other one's.
+    let known = one.is_inserted(20, 1, "a.", one.entry(0xa, FAR));
+    let inputs = [both, vec![known, s.is_asked(MS, 1, "a.")]].concat();
+    assert_eq!(endpoints(inputs), [Some(FAR.to_owned()), Some(NEAR.to_owned())]);
 }
 
 #[test]

@@ -87,7 +87,8 @@ struct AttemptFields<'a> {
     recursion_desired: Option<bool>,
     /// Largest answer over UDP that the client says it takes, in bytes (EDNS); null without EDNS.
     edns_udp_size: Option<u16>,
-    /// The endpoint behind the server's address (that of a Service, say); null if no translation was seen.
+    /// The endpoint behind the server's address (that of a Service, say): by the translation that was seen, or by the socket that
+    /// received the query; null if neither was seen.
     endpoint: Option<IpAddr>,
     /// Its port; null like `endpoint`.
     endpoint_port: Option<u16>,

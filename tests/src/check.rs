@@ -87,7 +87,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("trouble: answers come late or lie unread", answers_come_late_or_lie_unread),
     ("tcp: every way of sending is answered", every_way_of_sending_over_tcp),
     ("tcp: answers of every shape", |bench| stream::every_shape(bench.stage()).map(drop)),
-    ("tcp: connections go on", |bench| stream::Older::open(bench.stage())?.go_on()),
+    ("tcp: connections go on", |bench| stream::Older::open(bench.stage(), ["40141", "40142"])?.go_on()),
     ("tcp: what is no DNS", |bench| stream::no_dns(bench.stage())),
     ("tcp: connections fail", |bench| tcp::Obstacles::put_up(bench.stage())?.all_at_once(bench.stage())),
     ("tcp: segments are lost once", |bench| tcp::lost_once(bench.stage()).map(drop)),

@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     Carrier, ConnectionEnd, Protocol, Role, Step, TcpConnection,
-    places::{KEYS, View},
+    places::{KEYS, View, of_source},
 };
 
 /// Queries that may wait for one connection to open: a resolver sends a pair or a few over one.
@@ -173,6 +173,11 @@ impl Traced {
         self.steps.insert(index, step);
     }
 
+    /// Whether no translation of its addresses has been seen.
+    pub fn is_way_unknown(&self) -> bool {
+        self.endpoint.is_none() && self.keys.iter().all(|(view, _)| *view != View::Translated)
+    }
+
     /// Whether it was not open so far.
     pub fn is_unopened(&self) -> bool {
         matches!(self.phase, Phase::Opening | Phase::GivenUp)
@@ -295,9 +300,8 @@ impl Connections {
         self.next += 1;
         connection.number = number;
         self.sockets.insert((connection.netns, connection.socket), number);
-        let (view, flow) = (connection.view(), connection.flow());
         self.all.insert(number, connection);
-        self.add_key(number, view, flow);
+        self.add_ends(number);
         self.use_again(number);
         number
     }
@@ -344,8 +348,16 @@ impl Connections {
             connection.local = local;
         }
         connection.role = role;
+        self.add_ends(number);
+    }
+
+    fn add_ends(&mut self, number: u64) {
+        let Some(connection) = self.all.get(&number) else { return };
         let (view, flow) = (connection.view(), connection.flow());
         self.add_key(number, view, flow);
+        if view == View::Client {
+            self.add_key(number, View::Source, of_source(&flow));
+        }
     }
 
     /// Adds addresses that packets of a client's connection bear after translation.

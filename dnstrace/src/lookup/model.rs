@@ -272,7 +272,7 @@ pub struct TcpConnection {
     /// The traced socket's end; the port is 0 where it never had one.
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    /// The endpoint behind `remote`, where a translation was seen.
+    /// The endpoint behind `remote`, as of an attempt.
     pub endpoint: Option<SocketAddr>,
     /// What both are called in Kubernetes, as of an attempt.
     pub peer: Peer,

@@ -153,10 +153,26 @@ impl Tracker {
         if endpoint.is_some() || entry.original == connection.flow() {
             connection.endpoint = endpoint;
         }
-        let endpoint = connection.endpoint;
         if !has_failed {
             self.connections.add_translated(number, entry.reply);
         }
+        self.tell_way(number);
+    }
+
+    /// The socket that received a client's message is where its connection goes, by an entry that nobody saw.
+    pub(super) fn connection_went_to(&mut self, number: u64, received: Flow) {
+        if let Some(connection) = self.connections.get_mut(number) {
+            connection.endpoint = Some(received.destination);
+        }
+        self.connections.add_translated(number, received.reversed());
+        self.tell_way(number);
+    }
+
+    /// The attempts that wait on a connection go where it does.
+    fn tell_way(&mut self, number: u64) {
+        let Some(endpoint) = self.connections.get(number).map(|connection| connection.endpoint) else {
+            return;
+        };
         for place in self.table.waiting_over(number) {
             if let Some(attempt) = self.table.attempt_mut(place) {
                 attempt.endpoint = endpoint;

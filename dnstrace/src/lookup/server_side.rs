@@ -10,8 +10,8 @@ use crate::{
 
 use super::{
     Leg, Observation, ServerSide, Tracker,
-    find::{Found, Sought},
-    places::{Place, View},
+    find::{Found, Sought, stays_in_namespace},
+    places::{Place, View, of_source},
     table::Table,
 };
 
@@ -62,24 +62,33 @@ impl Tracker {
         }
     }
 
-    /// Packets of a connection are known by its addresses; the message by its id and question.
-    fn client_of_stream(&self, observation: &Observation, message: &Message) -> Option<Place> {
+    /// Packets of a connection are known by its addresses, or as datagrams are where no translation was seen; the message by
+    /// its id and question.
+    fn client_of_stream(&mut self, observation: &Observation, message: &Message) -> Option<Place> {
         let seen = &observation.seen;
         let views = [View::Client, View::Translated];
-        let connections = views.iter().flat_map(|view| self.connections.at(*view, seen.flow));
-        let attempts = connections.flat_map(|connection| self.table.carried_by(connection.number));
+        let by_addresses = views.iter().flat_map(|view| self.connections.at(*view, seen.flow));
+        let mut connections: Vec<_> = by_addresses.map(|connection| connection.number).collect();
+        let is_way_known = !connections.is_empty();
+        if !is_way_known {
+            let of_source = self.connections.at(View::Source, of_source(&seen.flow));
+            connections.extend(of_source.filter(|other| other.is_way_unknown()).map(|other| other.number));
+        }
+        let attempts = connections.into_iter().flat_map(|number| self.table.carried_by(number));
         let mut places: Vec<_> = attempts
             .filter_map(|place| self.table.known(place))
             .filter(|known| known.time <= seen.time && known.is_waiting())
+            .filter(|known| known.netns == seen.netns || !stays_in_namespace(&seen.flow))
             .filter(|known| known.id() == Some(message.id))
             .filter(|known| message.question.as_ref().is_none_or(|asked| asked == known.question))
-            .map(|known| known.place)
+            .map(|known| (known.place, known.connection))
             .collect();
         places.dedup();
-        match places.as_slice() {
-            [place] => Some(*place),
-            _ => None,
+        let [(place, connection)] = places[..] else { return None };
+        if let (Some(number), false) = (connection, is_way_known) {
+            self.connection_went_to(number, seen.flow);
         }
+        Some(place)
     }
 }
 

@@ -16,7 +16,7 @@ use super::{ByWord, Latency, Tally, add_words, is_error, is_lost, status};
 pub struct ServerKey {
     pub server: SocketAddr,
     pub is_tcp: bool,
-    /// None where no translation was seen.
+    /// None where it is not known.
     pub endpoint: Option<SocketAddr>,
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, thread};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Bench, Test,
@@ -26,6 +26,7 @@ pub const TESTS: &[Test] = &[
     Test::core("every way of sending and receiving over TCP", every_way_of_sending_and_receiving),
     Test::core("messages over TCP in every shape", messages_in_every_shape),
     Test::new("TCP connections that are older than the trace", connections_older_than_the_trace),
+    Test::new("endpoints of TCP connections that are older than the trace", endpoints_of_older_connections),
     Test::new("TCP connections that do not speak DNS are said not to", connections_without_dns),
 ];
 
@@ -188,7 +189,7 @@ fn messages_in_every_shape(bench: &Bench) -> Result<()> {
 
 fn connections_older_than_the_trace(bench: &Bench) -> Result<()> {
     let stage = Stage { lab: &bench.lab, clients: &bench.clients };
-    let older = stream::Older::open(stage)?;
+    let older = stream::Older::open(stage, ["40141", "40142"])?;
     let (said, ()) = Said::of(&["-o", "json", "-p", "cart-7d4f"], || older.go_on())?;
     let proof = Proof::new(said.lines()?);
     let lines = &proof.lines;
@@ -216,6 +217,23 @@ fn connections_older_than_the_trace(bench: &Bench) -> Result<()> {
         "{}",
         lines.summary["losses"]
     );
+    Ok(())
+}
+
+/// The entries of such connections are older, too: the server's socket tells where they go.
+fn endpoints_of_older_connections(bench: &Bench) -> Result<()> {
+    let stage = Stage { lab: &bench.lab, clients: &bench.clients };
+    let older = stream::Older::open(stage, ["40143", "40144"])?;
+    let (said, ()) = Said::of(&["-o", "json", "-A"], || older.go_on())?;
+    let proof = Proof::new(said.lines()?);
+    let endpoints = bench.lab.dns.pods.iter().map(|pod| json!(pod.ip)).collect::<Vec<_>>();
+    for name in ["older-2", "older-5"] {
+        let query = proof.query("cart-7d4f", name)?;
+        let attempt = &query["attempts"][0];
+        ensure!(attempt["fate"] == "answered" && attempt["server_side"]["rcode"] == "NOERROR", "{query}");
+        ensure!(endpoints.contains(&attempt["endpoint"]) && attempt["endpoint_port"] == 53, "{query}");
+        ensure!(list(&attempt["steps"]).count() == 0, "{query}");
+    }
     Ok(())
 }
 

@@ -87,6 +87,26 @@ fn where_a_query_went_by_an_entry_older_than_the_trace_its_server_tells() {
 }
 
 #[test]
+fn where_a_connection_older_than_the_trace_goes_its_server_tells() {
+    let t = tcp();
+    let s = Server(Client { local: NEAR.parse().unwrap(), ..tcp_server().0 });
+    let inputs = vec![
+        t.asks(0, 1, "a.").into(),
+        s.is_asked(MS, 1, "a."),
+        s.answers(3 * MS, 1, "a."),
+        t.gets(4 * MS, answer(1, "a.")).into(),
+        // What is asked from now on goes there, too.
+        t.asks(5 * MS, 2, "b.").into(),
+    ];
+    assert_eq!(endpoints(inputs.clone()), [Some(NEAR.to_owned()), Some(NEAR.to_owned())]);
+    assert_eq!(sides(inputs), [Some((2, MS, Some(3 * MS))), None]);
+    // Two connections from the same port, and none is taken.
+    let other = Client { server: "10.96.0.11:53".parse().unwrap(), socket: 9, ..tcp() };
+    let inputs = vec![t.asks(0, 1, "a.").into(), other.asks(10, 1, "a.").into(), s.is_asked(MS, 1, "a.")];
+    assert_eq!(endpoints(inputs), [None, None]);
+}
+
+#[test]
 fn of_several_servers_asked_by_unknown_ways_none_is_taken() {
     // As musl asks: the same message to each of its servers.
     let (one, s) = (client(), server(NEAR, "10.244.1.7:40000"));

@@ -38,7 +38,7 @@ pub(super) struct ConnectionLine<'a> {
     server_port: u16,
     /// Always `tcp`.
     transport: vocabulary::Transport,
-    /// The endpoint behind the server's address (that of a Service, say); null if no translation was seen.
+    /// The endpoint behind the server's address (that of a Service, say), as of an attempt.
     endpoint: Option<IpAddr>,
     /// Its port; null like `endpoint`.
     endpoint_port: Option<u16>,

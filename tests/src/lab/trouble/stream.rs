@@ -94,16 +94,16 @@ pub struct Older {
 }
 
 impl Older {
-    /// Opens them and asks a first question on each.
-    pub fn open(stage: Stage) -> Result<Self> {
+    /// Opens them from these ports and asks a first question on each.
+    pub fn open(stage: Stage, ports: [&str; 2]) -> Result<Self> {
         let start =
             |port: &str, steps: &[&str]| stage.start_talk(&["--source-port", port], CLUSTER_DNS, steps);
         let mut whole = start(
-            "40141",
+            ports[0],
             &["connect", "send:{older-1}/A", "answers:1", "wait", "send:{older-2}/A", "answers:1"],
         )?;
         let mut half = start(
-            "40142",
+            ports[1],
             &[
                 "connect",
                 "send:{older-3}/A",

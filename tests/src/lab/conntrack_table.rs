@@ -58,6 +58,11 @@ impl Drop for Entry<'_> {
     }
 }
 
+/// Empties the node's table. A flow whose entry is still there from the last time makes none, and nothing befalls it.
+pub fn empty() -> Result<()> {
+    run(&["conntrack", "-F"]).map(drop)
+}
+
 /// The node's table with room for no further entry.
 #[derive(Debug)]
 pub struct FullTable {
@@ -69,7 +74,7 @@ pub struct FullTable {
 impl FullTable {
     /// Empties the table, has `fill` put entries into it, and allows no more than there are then.
     pub fn filled<T>(fill: impl FnOnce() -> Result<T>) -> Result<(Self, T)> {
-        run(&["conntrack", "-F"])?;
+        empty()?;
         let filled = fill()?;
         let max = conntrack_count()?;
         ensure!(max > 0, "a limit of 0 would be no limit");

@@ -124,7 +124,7 @@ impl fmt::Display for NotMade {
 }
 
 /// How often a test is tried again.
-const FURTHER_TRIES: u32 = 3;
+const FURTHER_TRIES: u32 = 5;
 
 /// A test of the suite.
 #[derive(Clone, Copy)]

@@ -12,6 +12,7 @@ use super::{
     traced,
 };
 use crate::lab::{
+    conntrack_table,
     netns::netns_inode,
     trouble::conntrack::{self, Clash, Failed},
 };
@@ -19,6 +20,8 @@ use crate::lab::{
 pub const TESTS: &[Test] = &[Test::core("fates of queries that clash in conntrack", queries_that_clash)];
 
 fn queries_that_clash(bench: &Bench) -> Result<()> {
+    // When this is tried again, the entries of the time before would be in the way.
+    conntrack_table::empty()?;
     let (proof, made) = traced(bench, Duration::from_secs(4), |stage| {
         Ok((
             conntrack::insertion_fails(stage)?,

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::proof::Proof;
 use super::{Bench, NotMade, Test, tracer::Said};
-use crate::lab::{CLUSTER_DNS, conntrack_table, trouble::Stage};
+use crate::lab::{CLUSTER_DNS, trouble::Stage};
 
 /// All tests of fates.
 pub fn tests() -> Vec<Test> {
@@ -43,7 +43,6 @@ fn traced<T: Send>(
     trouble: impl FnOnce(Stage) -> Result<T> + Send,
 ) -> Result<(Proof, T)> {
     let seconds = format!("{}s", timeout.as_secs());
-    conntrack_table::empty()?;
     let (lines, (asked, made)) = Said::lines_of(&["-A", "--timeout", &seconds], || {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -67,7 +66,6 @@ fn traced_alone<T>(
     trouble: impl FnOnce(Stage) -> Result<T>,
 ) -> Result<(Proof, T)> {
     let seconds = format!("{}s", timeout.as_secs());
-    conntrack_table::empty()?;
     let (lines, made) = Said::lines_of(&["-A", "--timeout", &seconds], || {
         let made = trouble(Stage { lab: &bench.lab, clients: &bench.clients }).context(NotMade)?;
         thread::sleep(timeout + Duration::from_millis(200));

@@ -81,7 +81,7 @@ impl<'a> Sought<'a> {
     /// Of a query that a server's socket has received: the client's attempt that was sent from the same address and port to somewhere
     /// else, by a way that nothing has told, since the entry of its flow is older than the trace. A Service translates the
     /// other end alone. Nobody's if the client may have meant several servers.
-    pub fn of_source(&self, table: &Table) -> Found {
+    pub fn client_by_source(&self, table: &Table) -> Found {
         let id = self.message.map(|message| message.id);
         let candidates: Vec<_> = table
             .at(View::Source, of_source(&self.flow), id)

@@ -20,8 +20,8 @@ impl Tracker {
     /// client that it is the other side of.
     pub(super) fn taken_in(&mut self, number: u64, observation: &Observation) {
         let Some(server) = self.table.newest_attempt(number) else { return };
-        let seen = &observation.seen;
         let Some(client) = self.client_of(observation) else { return };
+        let seen = &observation.seen;
         let side = ServerSide {
             query: number,
             owner: observation.owner.clone(),
@@ -54,7 +54,7 @@ impl Tracker {
         match sought.client(&self.table) {
             (Leg::Query, Found::Attempt(place)) => Some(place),
             (Leg::Query, Found::Nobody) => {
-                let Found::Attempt(place) = sought.of_source(&self.table) else { return None };
+                let Found::Attempt(place) = sought.client_by_source(&self.table) else { return None };
                 self.went_to(place, seen.flow);
                 Some(place)
             }
